@@ -1,0 +1,65 @@
+# How everything here is compiled, and the two functions that declare a module and its tests.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}")
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, Debug, RelWithDebInfo" FORCE)
+endif()
+
+find_program(TRIAX_CCACHE ccache)
+if(TRIAX_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${TRIAX_CCACHE}")
+endif()
+
+add_library(triax_flags INTERFACE)
+target_compile_options(triax_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -fno-math-errno)
+if(TRIAX_WERROR)
+  target_compile_options(triax_flags INTERFACE -Werror)
+endif()
+if(TRIAX_SANITIZE)
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
+# triax_module(NAME [DEPENDS modules...] [LIBS targets...])
+#
+# One static library `triax_NAME` from every .cpp of the calling folder and its sub-folders. DEPENDS
+# names other modules, always lower in the list of src/triax/CMakeLists.txt; LIBS names outside
+# libraries, which are never visible in our public headers and so stay private.
+function(triax_module name)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;LIBS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
+  add_library(triax_${name} STATIC ${sources})
+  target_include_directories(triax_${name} PUBLIC
+    "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>" "$<INSTALL_INTERFACE:include>")
+  target_link_libraries(triax_${name} PRIVATE $<BUILD_INTERFACE:triax_flags> ${ARG_LIBS})
+  foreach(dependency IN LISTS ARG_DEPENDS)
+    target_link_libraries(triax_${name} PUBLIC triax_${dependency})
+  endforeach()
+  set_property(GLOBAL APPEND PROPERTY TRIAX_MODULES triax_${name})
+endfunction()
+
+# triax_test(NAME [LIBS targets...])
+#
+# One GoogleTest program `test_NAME` from every *_test.cpp of the calling folder; each TEST is a
+# ctest test of its own, labelled NAME.
+function(triax_test name)
+  cmake_parse_arguments(ARG "" "" "LIBS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(test_${name} ${sources})
+  target_include_directories(test_${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
+  target_compile_definitions(test_${name} PRIVATE
+    TRIAX_TEST_DATA="${CMAKE_CURRENT_SOURCE_DIR}/data" TRIAX_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+    TRIAX_BINARY="${CMAKE_BINARY_DIR}/triax")
+  target_link_libraries(test_${name} PRIVATE triax_flags ${ARG_LIBS} GTest::gtest GTest::gtest_main)
+  gtest_discover_tests(test_${name} TEST_PREFIX "${name}." PROPERTIES LABELS ${name} TIMEOUT 300
+                       DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST)
+endfunction()

@@ -1,0 +1,9 @@
+// The subcommands of `triax`, one source file each. add_X_command() declares the options of X and what
+// runs when it is chosen; mistakes of the user are thrown as triax::Error and shown by main().
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace triax::cli {
+
+}  // namespace triax::cli

@@ -1,0 +1,51 @@
+// Fused multi-head attention: softmax(scale * q k^T) v in blocks with an online softmax, so that no
+// s x s matrix is stored (Dao et al. 2022).
+#pragma once
+
+#include <span>
+
+#include "triax/base/rng.h"
+#include "triax/kernels/context.h"
+
+namespace triax {
+
+// A run of tokens that attend to each other. One mechanism for a plain batch (one span a sequence),
+// for padding (spans shorter than the sequence), for packed batches and for documents that must not
+// see each other. Spans are disjoint; tokens in no span get zero output and zero gradient.
+struct Span {
+  int64_t start = 0;
+  int64_t length = 0;
+};
+
+struct AttentionOptions {
+  bool causal = true;
+  float scale = 1.0f;  // usually 1 / sqrt(head dimension)
+  // Dropout of the attention probabilities: row (row_offset + query token) * total_heads +
+  // head_offset + head, column the key's index in its span, total_cols = max_length.
+  Dropout dropout;
+  int64_t head_offset = 0;
+  int64_t total_heads = 0;
+  int64_t max_length = 0;
+};
+
+// qkv [n, 3, a, d] (f32 or bf16) -> out [n, a, d]; lse [a, n] f32 (log of the softmax denominator) is
+// kept for backward.
+void attention_forward(const Context& context, const Tensor& qkv, std::span<const Span> spans,
+                       const AttentionOptions& options, const Tensor& out, const Tensor& lse);
+
+// Bytes of scratch that attention_backward needs.
+size_t attention_backward_scratch(const Tensor& qkv, std::span<const Span> spans);
+
+// dqkv [n, 3, a, d] = gradient for dout [n, a, d]. Recomputes the probabilities from qkv and lse.
+void attention_backward(const Context& context, const Tensor& dout, const Tensor& qkv,
+                        const Tensor& out, const Tensor& lse, std::span<const Span> spans,
+                        const AttentionOptions& options, const Tensor& dqkv,
+                        const Tensor& scratch);
+
+// Generation: one new query per sequence against its cache. q [b, a, d]; k_cache, v_cache
+// [b, max_s, a, d]; lengths[i] keys of sequence i are valid (the newest included); out [b, a, d].
+void attention_decode(const Context& context, const Tensor& q, const Tensor& k_cache,
+                      const Tensor& v_cache, std::span<const int64_t> lengths, float scale,
+                      const Tensor& out);
+
+}  // namespace triax
