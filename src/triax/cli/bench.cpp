@@ -1,6 +1,8 @@
 #include <fmt/core.h>
 
 #include <chrono>
+#include <map>
+#include <memory>
 #include <vector>
 
 #include "triax/base/parallel.h"
@@ -66,7 +68,8 @@ void bench_train(const BenchOptions& options) {
   fmt::print("throughput     {:.0f} tokens/s\n", tokens / mean);
   fmt::print("model FLOP/s   {:.1f} GFLOP/s\n", flops / mean * 1e-9);
   if (options.measure_peak) {
-    const double peak = measure_gemm_peak(engine.context(), dtype, 0.5);
+    const GemmPeak measured = measure_gemm_peak(engine.context());
+    const double peak = dtype == DType::bf16 && measured.bf16 > 0 ? measured.bf16 : measured.f32;
     fmt::print("GEMM peak      {:.1f} GFLOP/s, measured just now\n", peak * 1e-9);
     fmt::print("MFU            {:.1f} %\n", 100 * flops / mean / peak);
   }

@@ -6,4 +6,6 @@
 
 namespace triax::cli {
 
+void add_bench_command(CLI::App& app);
+
 }  // namespace triax::cli

@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
   CLI::App app{"triax: trains large language models on CPU clusters and GPUs, without Python", "triax"};
   app.set_version_flag("--version", "triax " TRIAX_VERSION);
   app.require_subcommand(1);
+  triax::cli::add_bench_command(app);
   try {
     app.parse(argc, argv);
     return 0;
