@@ -93,7 +93,8 @@ learning_rate = 1
 kind = "sgd"
 betas = [0.5, 1]
 inner.sizes = [7]
-)", "run.toml");
+)",
+                   "run.toml");
   EXPECT_EQ(run.name, "a \"b\"");
   EXPECT_EQ(run.train.steps, 300);
   EXPECT_EQ(run.train.micro_batch_size, 4);
@@ -120,7 +121,8 @@ TEST(Config, NamesTheNearestKey) {
   EXPECT_EQ(load_error("[quite_something_else_entirely]\na = 2"),
             "run.toml:1: unknown section quite_something_else_entirely; the sections are train, "
             "optimizer, optimizer.inner");
-  EXPECT_EQ(set_error("trian.steps=2"), "--set: unknown key trian.steps; did you mean train.steps?");
+  EXPECT_EQ(set_error("trian.steps=2"),
+            "--set: unknown key trian.steps; did you mean train.steps?");
   EXPECT_EQ(set_error("steps=2"), "--set: unknown key steps; did you mean train.steps?");
   EXPECT_EQ(set_error("zzzzzzzzzzzzzzzzzz=2"),
             "--set: unknown key zzzzzzzzzzzzzzzzzz; see `--print-config` for all keys");
@@ -128,29 +130,38 @@ TEST(Config, NamesTheNearestKey) {
 
 TEST(Config, RefusesWrongTypesAndValues) {
   EXPECT_EQ(load_error("train.steps = 2.5"), "run.toml:1: train.steps = 2.5: must be an integer");
-  EXPECT_EQ(load_error("train.steps = \"many\""), "run.toml:1: train.steps = \"many\": must be an integer");
+  EXPECT_EQ(load_error("train.steps = \"many\""),
+            "run.toml:1: train.steps = \"many\": must be an integer");
   EXPECT_EQ(load_error("train.steps = 0"), "run.toml:1: train.steps = 0: must be at least 1");
-  EXPECT_EQ(load_error("train.steps = 1e300"), "run.toml:1: train.steps = 1e+300: must be an integer");
-  EXPECT_EQ(load_error("train.recompute = 1"), "run.toml:1: train.recompute = 1: must be true or false");
+  EXPECT_EQ(load_error("train.steps = 1e300"),
+            "run.toml:1: train.steps = 1e+300: must be an integer");
+  EXPECT_EQ(load_error("train.recompute = 1"),
+            "run.toml:1: train.recompute = 1: must be true or false");
   EXPECT_EQ(load_error("train.dtype = \"bf15\""),
             "run.toml:1: train.dtype = \"bf15\": must be one of fp32, bf16; did you mean bf16?");
-  EXPECT_EQ(load_error("train.dtype = 16"), "run.toml:1: train.dtype = 16: must be a string in quotes");
-  EXPECT_EQ(load_error("train.paths = \"x\""), "run.toml:1: train.paths = \"x\": must be a list of strings");
-  EXPECT_EQ(load_error("optimizer.kind = \"adan\""),
-            "run.toml:1: optimizer.kind = \"adan\": must be one of adam, adamw, sgd; did you mean adam?");
+  EXPECT_EQ(load_error("train.dtype = 16"),
+            "run.toml:1: train.dtype = 16: must be a string in quotes");
+  EXPECT_EQ(load_error("train.paths = \"x\""),
+            "run.toml:1: train.paths = \"x\": must be a list of strings");
+  EXPECT_EQ(
+      load_error("optimizer.kind = \"adan\""),
+      "run.toml:1: optimizer.kind = \"adan\": must be one of adam, adamw, sgd; did you mean adam?");
   EXPECT_EQ(load_error("optimizer.betas = [0.5, 1.5]"),
             "run.toml:1: optimizer.betas = 1.5: must be between 0 and 1");
   EXPECT_EQ(load_error("optimizer.learning_rate = nan"),
             "run.toml:1: optimizer.learning_rate = nan: must be a number");
-  EXPECT_EQ(load_error("train = 3"), "run.toml:1: train is a section: write [train] and its keys below");
+  EXPECT_EQ(load_error("train = 3"),
+            "run.toml:1: train is a section: write [train] and its keys below");
   EXPECT_NE(load_error("train.steps = 1979-05-27").find("dates and tables"), std::string::npos);
   EXPECT_NE(load_error("[train.steps]\na = 1").find("train.steps = a table"), std::string::npos);
   EXPECT_EQ(load_error("train.steps = \n").substr(0, 11), "run.toml:1:");
   EXPECT_EQ(load_error("name = \"\xff\""), "run.toml:1: byte 8 is not valid UTF-8");
-  EXPECT_EQ(set_error("train.steps"), "--set train.steps: write section.key=value, such as --set train.steps=100");
+  EXPECT_EQ(set_error("train.steps"),
+            "--set train.steps: write section.key=value, such as --set train.steps=100");
   EXPECT_EQ(set_error("train.steps=x"), "--set train.steps = x: must be an integer");
   EXPECT_EQ(set_error("train.recompute=yes"), "--set train.recompute = yes: must be true or false");
-  EXPECT_EQ(set_error("optimizer.betas=0.5,high"), "--set optimizer.betas = high: must be a number");
+  EXPECT_EQ(set_error("optimizer.betas=0.5,high"),
+            "--set optimizer.betas = high: must be a number");
 }
 
 TEST(Config, SetReadsByType) {
@@ -220,15 +231,18 @@ TEST(Config, IncludesAreOverriddenByTheIncluder) {
   TemporaryDirectory folder;
   std::filesystem::create_directory(folder.path() / "base");
   write_file_atomic(folder.path() / "base/common.toml", "train.steps = 5\nname = \"common\"\n");
-  write_file_atomic(folder.path() / "base/base.toml", "include = \"common.toml\"\nname = \"base\"\ntrain.micro_batch_size = 9\n");
-  write_file_atomic(folder.path() / "run.toml", "include = [\"base/base.toml\"]\ntrain.micro_batch_size = 2\n");
+  write_file_atomic(folder.path() / "base/base.toml",
+                    "include = \"common.toml\"\nname = \"base\"\ntrain.micro_batch_size = 9\n");
+  write_file_atomic(folder.path() / "run.toml",
+                    "include = [\"base/base.toml\"]\ntrain.micro_batch_size = 2\n");
   RunConfig run;
   ConfigFields fields(run);
   fields.load_file(folder.path() / "run.toml");
   EXPECT_EQ(run.train.steps, 5);
   EXPECT_EQ(run.name, "base");
   EXPECT_EQ(run.train.micro_batch_size, 2);
-  EXPECT_EQ(fields.name("train.steps"), (folder.path() / "base/common.toml:1: train.steps").string());
+  EXPECT_EQ(fields.name("train.steps"),
+            (folder.path() / "base/common.toml:1: train.steps").string());
 }
 
 TEST(Config, BadIncludes) {
@@ -236,8 +250,9 @@ TEST(Config, BadIncludes) {
   const std::filesystem::path self = folder.path() / "self.toml";
   write_file_atomic(self, "include = \"self.toml\"\n");
   RunConfig run;
-  EXPECT_NE(message_of([&] { ConfigFields(run).load_file(self); }).find("does a file include itself?"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of([&] { ConfigFields(run).load_file(self); }).find("does a file include itself?"),
+      std::string::npos);
   EXPECT_NE(load_error("include = \"missing.toml\"").find("run.toml:1: cannot open missing.toml"),
             std::string::npos);
   EXPECT_EQ(load_error("include = 3"),
@@ -253,8 +268,9 @@ TEST(Config, KeysAndReference) {
   EXPECT_EQ(keys[4].default_value, "\"fp32\"");
   EXPECT_EQ(keys[4].choices, (std::vector<std::string>{"fp32", "bf16"}));
   const std::string page = ConfigFields(run).reference();
-  EXPECT_NE(page.find("| `dtype` | choice | `\"fp32\"` | compute type \\| storage (one of fp32, bf16) |"),
-            std::string::npos);
+  EXPECT_NE(
+      page.find("| `dtype` | choice | `\"fp32\"` | compute type \\| storage (one of fp32, bf16) |"),
+      std::string::npos);
   EXPECT_NE(page.find("### `[optimizer.inner]`"), std::string::npos);
 }
 

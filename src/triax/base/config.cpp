@@ -29,11 +29,21 @@ std::string quote(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\t': out += "\\t"; break;
-      case '\r': out += "\\r"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
           out += fmt::format("\\u{:04X}", static_cast<unsigned>(c));
@@ -84,8 +94,9 @@ std::string print_value(const ConfigField& field) {
 }
 
 const char* type_name(const ConfigField& field) {
-  constexpr const char* kNames[] = {"bool",   "integer",           "number",          "string",
-                                    "choice", "list of integers", "list of numbers", "list of strings"};
+  constexpr const char* kNames[] = {
+      "bool",   "integer",          "number",          "string",
+      "choice", "list of integers", "list of numbers", "list of strings"};
   static_assert(std::size(kNames) == std::variant_size_v<ConfigTarget>);
   const bool chosen = std::holds_alternative<std::string*>(field.target) && !field.choices.empty();
   return chosen ? "choice" : kNames[field.target.index()];
@@ -136,8 +147,9 @@ void check_choice(const Assignment& a, const Value& value, const std::string& wo
   const std::vector<std::string>& choices = a.field.choices;
   if (choices.empty() || std::find(choices.begin(), choices.end(), word) != choices.end()) return;
   const std::string near = nearest_name(word, choices);
-  refuse(a, value, fmt::format("one of {}{}", fmt::join(choices, ", "),
-                               near.empty() ? "" : fmt::format("; did you mean {}?", near)));
+  refuse(a, value,
+         fmt::format("one of {}{}", fmt::join(choices, ", "),
+                     near.empty() ? "" : fmt::format("; did you mean {}?", near)));
 }
 
 void check_limits(const Assignment& a, const Value& value, double number) {
@@ -190,23 +202,25 @@ std::vector<T> to_list(const Assignment& a, const Value& value, Convert convert)
 }
 
 void assign(const Assignment& a, const Value& value) {
-  std::visit(Overload{[&](bool* v) {
-                        const auto* flag = std::get_if<bool>(&value.data);
-                        if (!flag) refuse(a, value, "true or false");
-                        *v = *flag;
-                      },
-                      [&](int64_t* v) { *v = to_integer(a, value); },
-                      [&](double* v) { *v = to_double(a, value); },
-                      [&](std::string* v) { *v = to_string(a, value); },
-                      [&](ConfigEnum& v) {
-                        const std::vector<std::string>& choices = a.field.choices;
-                        const auto name = std::find(choices.begin(), choices.end(), to_string(a, value));
-                        v.set(v.value, static_cast<int>(name - choices.begin()));
-                      },
-                      [&](std::vector<int64_t>* v) { *v = to_list<int64_t>(a, value, to_integer); },
-                      [&](std::vector<double>* v) { *v = to_list<double>(a, value, to_double); },
-                      [&](std::vector<std::string>* v) { *v = to_list<std::string>(a, value, to_string); }},
-             a.field.target);
+  std::visit(
+      Overload{
+          [&](bool* v) {
+            const auto* flag = std::get_if<bool>(&value.data);
+            if (!flag) refuse(a, value, "true or false");
+            *v = *flag;
+          },
+          [&](int64_t* v) { *v = to_integer(a, value); },
+          [&](double* v) { *v = to_double(a, value); },
+          [&](std::string* v) { *v = to_string(a, value); },
+          [&](ConfigEnum& v) {
+            const std::vector<std::string>& choices = a.field.choices;
+            const auto name = std::find(choices.begin(), choices.end(), to_string(a, value));
+            v.set(v.value, static_cast<int>(name - choices.begin()));
+          },
+          [&](std::vector<int64_t>* v) { *v = to_list<int64_t>(a, value, to_integer); },
+          [&](std::vector<double>* v) { *v = to_list<double>(a, value, to_double); },
+          [&](std::vector<std::string>* v) { *v = to_list<std::string>(a, value, to_string); }},
+      a.field.target);
 }
 
 // ---- reading TOML ------------------------------------------------------------------------------
@@ -214,7 +228,9 @@ void assign(const Assignment& a, const Value& value) {
 toml::table parse(std::string_view text, const std::string& name) {
   const size_t invalid = find_invalid_utf8(text);
   check(invalid == std::string_view::npos, "{}:{}: byte {} is not valid UTF-8", name,
-        1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(invalid, text.size())), '\n'),
+        1 + std::count(text.begin(),
+                       text.begin() + static_cast<std::ptrdiff_t>(std::min(invalid, text.size())),
+                       '\n'),
         invalid);
   try {
     return toml::parse(text, name);
@@ -298,8 +314,9 @@ class ConfigLoader {
     const toml::node* include = table.get("include");
     if (!include) return;
     const std::string where = fmt::format("{}:{}: ", name, include->source().begin.line);
-    check(depth < kMaxIncludeDepth, "{}includes are nested more than {} deep; does a file include itself?",
-          where, kMaxIncludeDepth);
+    check(depth < kMaxIncludeDepth,
+          "{}includes are nested more than {} deep; does a file include itself?", where,
+          kMaxIncludeDepth);
     const auto load_one = [&](const toml::node& node) {
       const auto* text = node.as_string();
       check(text != nullptr, "{}include = {}: must be a file name, or a list of file names", where,
@@ -330,7 +347,8 @@ class ConfigLoader {
         assign({*field, origin + ": "}, to_value(node, origin + ": " + key));
         config_.origins_[key] = origin;
       } else if (is_section(key)) {
-        check(node.is_table(), "{}: {} is a section: write [{}] and its keys below", origin, key, key);
+        check(node.is_table(), "{}: {} is a section: write [{}] and its keys below", origin, key,
+              key);
         walk(*node.as_table(), key + '.', name);
       } else {
         unknown(origin + ": ", key, node.is_table());
@@ -365,7 +383,9 @@ class ConfigLoader {
   ConfigFields& config_;
 };
 
-void ConfigFields::load_file(const fs::path& path) { load_text(read_file(path), path.string()); }
+void ConfigFields::load_file(const fs::path& path) {
+  load_text(read_file(path), path.string());
+}
 
 void ConfigFields::load_text(std::string_view text, const std::string& name) {
   ConfigLoader(*this).load(text, name, 0);
@@ -378,7 +398,8 @@ namespace {
 template <class Number>
 bool read_number(std::string_view text, Number& value) {
   std::string digits;  // TOML's separators: 1_000_000
-  std::copy_if(text.begin(), text.end(), std::back_inserter(digits), [](char c) { return c != '_'; });
+  std::copy_if(text.begin(), text.end(), std::back_inserter(digits),
+               [](char c) { return c != '_'; });
   if (digits.starts_with('+')) digits.erase(0, 1);
   const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   return !digits.empty() && status == std::errc() && end == digits.data() + digits.size();
@@ -458,7 +479,8 @@ std::string section_of(const std::string& key) {
 std::string full_doc(const ConfigField& field) {
   std::string doc = field.doc;
   if (!field.choices.empty()) doc += fmt::format(" (one of {})", fmt::join(field.choices, ", "));
-  if (const std::string limits = limits_in_words(field); !limits.empty()) doc += " (" + limits + ")";
+  if (const std::string limits = limits_in_words(field); !limits.empty())
+    doc += " (" + limits + ")";
   return doc;
 }
 
@@ -470,7 +492,8 @@ std::string print_fields(const std::vector<ConfigField>& fields, const std::stri
   size_t width = 0;
   for (const ConfigField& field : fields) {
     if (section_of(field.key) != section) continue;
-    std::string line = field.key.substr(section.empty() ? 0 : section.size() + 1) + " = " + print_value(field);
+    std::string line =
+        field.key.substr(section.empty() ? 0 : section.size() + 1) + " = " + print_value(field);
     if (line.size() <= kMaxAlign) width = std::max(width, line.size());
     lines.emplace_back(std::move(line), &field);
   }
@@ -498,14 +521,16 @@ std::string ConfigFields::print(bool comments) const {
 std::vector<ConfigKey> ConfigFields::keys() const {
   std::vector<ConfigKey> keys;
   for (const ConfigField& field : fields_) {
-    keys.push_back({field.key, type_name(field), print_value(field), full_doc(field), field.choices});
+    keys.push_back(
+        {field.key, type_name(field), print_value(field), full_doc(field), field.choices});
   }
   return keys;
 }
 
 std::string ConfigFields::reference() const {
   const auto escape = [](std::string text) {  // what would end a table cell
-    for (size_t i = 0; (i = text.find('|', i)) != std::string::npos; i += 2) text.insert(i, 1, '\\');
+    for (size_t i = 0; (i = text.find('|', i)) != std::string::npos; i += 2)
+      text.insert(i, 1, '\\');
     return text;
   };
   const auto table = [&](const std::string& section) {
@@ -513,16 +538,18 @@ std::string ConfigFields::reference() const {
     for (const ConfigField& field : fields_) {
       if (section_of(field.key) != section) continue;
       rows += fmt::format("| `{}` | {} | `{}` | {} |\n",
-                          field.key.substr(section.empty() ? 0 : section.size() + 1), type_name(field),
-                          escape(print_value(field)), escape(full_doc(field)));
+                          field.key.substr(section.empty() ? 0 : section.size() + 1),
+                          type_name(field), escape(print_value(field)), escape(full_doc(field)));
     }
-    return rows.empty() ? rows : "| key | type | default | meaning |\n| --- | --- | --- | --- |\n" + rows;
+    return rows.empty() ? rows
+                        : "| key | type | default | meaning |\n| --- | --- | --- | --- |\n" + rows;
   };
   std::string out = table("");
   for (const ConfigSection& section : sections_) {
     const std::string rows = table(section.key);
     if (rows.empty()) continue;
-    out += fmt::format("{}### `[{}]`\n\n{}\n\n{}", out.empty() ? "" : "\n", section.key, section.doc, rows);
+    out += fmt::format("{}### `[{}]`\n\n{}\n\n{}", out.empty() ? "" : "\n", section.key,
+                       section.doc, rows);
   }
   return out;
 }

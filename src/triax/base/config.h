@@ -10,12 +10,13 @@
 //   };
 //   struct RunConfig {
 //     OptimizerConfig optimizer;
-//     template <class V> void visit(V& v) { v.section("optimizer", optimizer, "how weights move"); }
+//     template <class V> void visit(V& v) { v.section("optimizer", optimizer, "how weights move");
+//     }
 //   };
 //
-// From that one listing come loading (unknown keys, wrong types and values out of range are Errors that
-// name file:line, key, value and remedy), `--set optimizer.learning_rate=1e-4`, printing, and the
-// reference page. A field is a bool, int64_t, double, std::string, an enum (its names given as
+// From that one listing come loading (unknown keys, wrong types and values out of range are Errors
+// that name file:line, key, value and remedy), `--set optimizer.learning_rate=1e-4`, printing, and
+// the reference page. A field is a bool, int64_t, double, std::string, an enum (its names given as
 // choices, in the order of its values from 0), or a std::vector of int64_t, double or std::string.
 #pragma once
 
@@ -68,8 +69,8 @@ struct ConfigKey {
   std::vector<std::string> choices;
 };
 
-// All fields of a config struct, in the order in which its visit() lists them, and what is done with
-// them. Points into the struct, which must stay where it is.
+// All fields of a config struct, in the order in which its visit() lists them, and what is done
+// with them. Points into the struct, which must stay where it is.
 //
 //   RunConfig run;
 //   ConfigFields fields(run);
@@ -79,10 +80,8 @@ struct ConfigKey {
 class ConfigFields {
  public:
   template <class Config>
-    requires requires(Config& c, ConfigFields& f) { c.visit(f); }
-  explicit ConfigFields(Config& config) {
-    config.visit(*this);
-  }
+  requires requires(Config& c, ConfigFields& f) { c.visit(f); }
+  explicit ConfigFields(Config& config) { config.visit(*this); }
   ConfigFields(const ConfigFields&) = delete;
   ConfigFields& operator=(const ConfigFields&) = delete;
 
@@ -95,9 +94,9 @@ class ConfigFields {
     field.doc = doc;
     field.choices.assign(choices.begin(), choices.end());
     if constexpr (std::is_enum_v<T>) {
-      field.target = ConfigEnum{&value,
-                                [](const void* p) { return static_cast<int>(*static_cast<const T*>(p)); },
-                                [](void* p, int v) { *static_cast<T*>(p) = static_cast<T>(v); }};
+      field.target = ConfigEnum{
+          &value, [](const void* p) { return static_cast<int>(*static_cast<const T*>(p)); },
+          [](void* p, int v) { *static_cast<T*>(p) = static_cast<T>(v); }};
     } else {
       field.target = &value;
     }
@@ -116,7 +115,8 @@ class ConfigFields {
   // Sets what the file sets and leaves the rest. A top-level `include = "base.toml"` (or a list of
   // files) loads those first, relative to the file that names them.
   void load_file(const std::filesystem::path& path);
-  // The same for text; `name` stands for the file in messages, and includes are relative to its folder.
+  // The same for text; `name` stands for the file in messages, and includes are relative to its
+  // folder.
   void load_text(std::string_view text, const std::string& name);
   // One `--set` argument, "train.steps=100": the value is read by the field's type; strings need no
   // quotes, lists are "a,b" or "[a, b]".
@@ -124,7 +124,8 @@ class ConfigFields {
 
   // Was the key set by a file or by --set?
   bool is_set(const std::string& key) const { return origins_.contains(key); }
-  // "run.toml:12: train.steps" for messages about the key's value; only the key if it has its default.
+  // "run.toml:12: train.steps" for messages about the key's value; only the key if it has its
+  // default.
   std::string name(const std::string& key) const;
 
   // The whole configuration as TOML, with the documentation as comments if wanted. Loading the text
