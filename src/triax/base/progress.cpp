@@ -61,24 +61,21 @@ std::string Progress::format_line(Clock::time_point now) const {
   const double rate =
       seconds > 0 ? static_cast<double>(done - std::min(done, options_.start)) / seconds : 0;
   const std::string& unit = options_.unit;
-  std::string text = label_ + ":";
+  std::string amount = format_amount(static_cast<double>(done), unit);
   if (total_ > 0) {
-    const double share = static_cast<double>(done) / static_cast<double>(total_);
-    text += fmt::format(" {:.0f}%, {} of {}", std::min(100.0, 100 * share),
-                        format_amount(static_cast<double>(done), unit),
-                        format_amount(static_cast<double>(total_), unit));
-  } else {
-    text += " " + format_amount(static_cast<double>(done), unit);
+    amount = fmt::format("{:.0f}%, {} of {}",
+                         std::min(100.0, 100.0 * static_cast<double>(done) / static_cast<double>(total_)),
+                         amount, format_amount(static_cast<double>(total_), unit));
   }
-  if (unit != "bytes") text += " " + unit;
-  text += fmt::format(", {}/s", format_amount(rate, unit));
+  std::string time;
   if (finished_) {
-    text += ", took " + format_duration(seconds);
+    time = fmt::format(", took {}", format_duration(seconds));
   } else if (total_ > done && rate > 0) {
-    text += ", " + format_duration(static_cast<double>(total_ - done) / rate) + " left";
+    time = fmt::format(", {} left", format_duration(static_cast<double>(total_ - done) / rate));
   }
-  if (!note_.empty()) text += ", " + note_;
-  return text;
+  return fmt::format("{}: {}{}{}, {}/s{}{}{}", label_, amount, unit == "bytes" ? "" : " ",
+                     unit == "bytes" ? "" : unit, format_amount(rate, unit), time,
+                     note_.empty() ? "" : ", ", note_);
 }
 
 void Progress::print_if_due() {
