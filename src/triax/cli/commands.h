@@ -7,5 +7,7 @@
 namespace triax::cli {
 
 void add_bench_command(CLI::App& app);
+void add_generate_command(CLI::App& app);
+void add_train_command(CLI::App& app);
 
 }  // namespace triax::cli

@@ -8,6 +8,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "triax " TRIAX_VERSION);
   app.require_subcommand(1);
   triax::cli::add_bench_command(app);
+  triax::cli::add_generate_command(app);
+  triax::cli::add_train_command(app);
   try {
     app.parse(argc, argv);
     return 0;

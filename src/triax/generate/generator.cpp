@@ -27,7 +27,7 @@ struct Sequence {
 class KeyValueCache {
  public:
   KeyValueCache(const GptConfig& config, DType dtype, int64_t sequences, int64_t max_length)
-      : row_(config.hidden_size), dtype_(dtype) {
+      : row_(config.hidden_size), max_length_(max_length), dtype_(dtype) {
     const Shape shape = {sequences, max_length, config.num_heads, config.hidden_size / config.num_heads};
     for (int64_t i = 0; i < config.num_layers; ++i) {
       keys_.emplace_back(shape, dtype);
@@ -41,11 +41,12 @@ class KeyValueCache {
     std::memcpy(keys_[layer].view()[sequence][position].raw(), source + bytes, bytes);
     std::memcpy(values_[layer].view()[sequence][position].raw(), source + 2 * bytes, bytes);
   }
+  int64_t max_length() const { return max_length_; }
   const Tensor& keys(size_t layer) const { return keys_[layer].view(); }
   const Tensor& values(size_t layer) const { return values_[layer].view(); }
 
  private:
-  int64_t row_;
+  int64_t row_, max_length_;
   DType dtype_;
   std::vector<OwnedTensor> keys_, values_;
 };
@@ -60,8 +61,8 @@ class Pass {
     allocate(n, *arena_);
   }
 
-  // Runs the layers over tokens at positions. attend(layer, block stash) fills stash.attention from
-  // stash.qkv. Returns the last layer's output [n, h].
+  // Runs the layers over tokens at positions. attend(layer, stash, free) fills stash.attention from
+  // stash.qkv; `free` [n, h] is memory it may use. Returns the last layer's output [n, h].
   template <typename Attend>
   Tensor run(const std::vector<int32_t>& tokens, const std::vector<int32_t>& positions, Attend&& attend) {
     const auto n = static_cast<int64_t>(tokens.size());
@@ -76,7 +77,7 @@ class Pass {
     model_.embed(context_, batch, workspace, x);
     for (int64_t layer = 0; layer < model_.part().num_layers; ++layer) {
       model_.block(layer).project_qkv(context_, x, stash, workspace.block);
-      attend(static_cast<size_t>(layer), stash);
+      attend(static_cast<size_t>(layer), stash, workspace.block.partial);
       model_.block(layer).finish(context_, batch.layout, x, stash, workspace.block, y);
       std::swap(x, y);
     }
@@ -140,6 +141,12 @@ class Head {
   OwnedTensor norm_, raw_, logits_;
 };
 
+// Copies the queries of qkv [n, 3, a, d] to q [n, a, d].
+void copy_queries(const Tensor& qkv, const Tensor& q) {
+  const size_t bytes = q[0].bytes();
+  for (int64_t i = 0; i < q.dim(0); ++i) std::memcpy(q[i].raw(), qkv[i].raw(), bytes);
+}
+
 // Where the first stop string begins in `text`, or npos.
 size_t find_stop(const std::string& text, const std::vector<std::string>& stops) {
   size_t first = std::string::npos;
@@ -157,6 +164,165 @@ size_t possible_stop(const std::string& text, const std::vector<std::string>& st
   return longest;
 }
 
+// One call of generate().
+class Run {
+ public:
+  Run(const Gpt& model, const Tokenizer& tokenizer, const GenerateOptions& options,
+      const std::function<void(size_t, std::string_view)>& on_text)
+      : model_(model),
+        tokenizer_(tokenizer),
+        options_(options),
+        on_text_(on_text),
+        eod_(tokenizer.special_tokens().eod),
+        scale_(1.0f / std::sqrt(static_cast<float>(model.config().block().head_dim()))),
+        head_(model) {}
+
+  std::vector<Generation> operator()(const std::vector<std::string>& prompts) {
+    for (const std::string& prompt : prompts) add(prompt);
+    if (!sequences_.empty() && options_.max_tokens > 0) {
+      int64_t longest = 0;
+      for (const Sequence& s : sequences_)
+        longest = std::max(longest, static_cast<int64_t>(s.tokens.size()) + options_.max_tokens);
+      KeyValueCache cache(model_.config(), model_.parameters().compute_type(),
+                          static_cast<int64_t>(sequences_.size()),
+                          std::min(longest, model_.config().max_positions));
+      read_prompts(cache);
+      grow(cache);
+    }
+    std::vector<Generation> results;
+    for (Sequence& sequence : sequences_) results.push_back(std::move(sequence.generation));
+    return results;
+  }
+
+ private:
+  void add(const std::string& prompt) {
+    const size_t number = sequences_.size();
+    Sequence sequence{.tokens = {}, .generation = {}, .decoder = StreamDecoder(tokenizer_),
+                      .random = Philox(options_.seed, number)};
+    sequence.generation.finish_reason = "length";
+    tokenizer_.encode(prompt, sequence.tokens);
+    if (sequence.tokens.empty()) {
+      check(eod_.has_value(), "the prompt is empty, and the vocabulary has no token to begin a text with");
+      sequence.tokens.push_back(*eod_);
+    }
+    const auto length = static_cast<int64_t>(sequence.tokens.size());
+    check(length < model_.config().max_positions,
+          "prompt {} has {} tokens, and the model sees {} positions: shorten the prompt", number + 1, length,
+          model_.config().max_positions);
+    sequences_.push_back(std::move(sequence));
+  }
+
+  // The prompts, as many in one packed pass as fit kPrefillTokens; draws each one's first token.
+  void read_prompts(KeyValueCache& cache) {
+    int64_t longest = 0, total = 0;
+    for (const Sequence& s : sequences_) {
+      longest = std::max(longest, static_cast<int64_t>(s.tokens.size()));
+      total += static_cast<int64_t>(s.tokens.size());
+    }
+    const int64_t capacity = std::max(longest, std::min(total, kPrefillTokens));
+    Pass pass(model_, capacity);
+    for (size_t begin = 0; begin < sequences_.size();) begin = read_some(pass, cache, begin, capacity);
+  }
+
+  // Packs prompts from `begin` on; returns the first that did not fit.
+  size_t read_some(Pass& pass, KeyValueCache& cache, size_t begin, int64_t capacity) {
+    std::vector<int32_t> tokens, positions;
+    std::vector<Span> spans;
+    size_t end = begin;
+    for (; end < sequences_.size(); ++end) {
+      const std::vector<int32_t>& prompt = sequences_[end].tokens;
+      if (static_cast<int64_t>(tokens.size() + prompt.size()) > capacity) break;
+      spans.push_back({static_cast<int64_t>(tokens.size()), static_cast<int64_t>(prompt.size())});
+      for (size_t j = 0; j < prompt.size(); ++j) positions.push_back(static_cast<int32_t>(j));
+      tokens.insert(tokens.end(), prompt.begin(), prompt.end());
+    }
+    AttentionOptions attention;
+    attention.scale = scale_;
+    const Tensor hidden = pass.run(tokens, positions, [&](size_t layer, const BlockStash& stash, const Tensor&) {
+      attention_forward(pass.context(), stash.qkv, spans, attention, stash.attention, stash.lse);
+      for (size_t i = 0; i < spans.size(); ++i)
+        for (int64_t j = 0; j < spans[i].length; ++j)
+          cache.store(layer, static_cast<int64_t>(begin + i), j, stash.qkv, spans[i].start + j);
+    });
+    for (size_t i = 0; i < spans.size(); ++i)
+      advance(begin + i, pass.context(), hidden, spans[i].start + spans[i].length - 1);
+    return end;
+  }
+
+  // One token of every sequence at a time, until all are done. A finished sequence is carried along
+  // unchanged; its result is not looked at.
+  void grow(KeyValueCache& cache) {
+    const auto count = static_cast<int64_t>(sequences_.size());
+    Pass pass(model_, count);
+    std::vector<int32_t> tokens(sequences_.size()), positions(sequences_.size());
+    std::vector<int64_t> lengths(sequences_.size());
+    while (std::ranges::any_of(sequences_, [](const Sequence& s) { return !s.done; })) {
+      for (size_t i = 0; i < sequences_.size(); ++i) {
+        tokens[i] = sequences_[i].tokens.back();
+        lengths[i] = std::min(static_cast<int64_t>(sequences_[i].tokens.size()), cache.max_length());
+        positions[i] = static_cast<int32_t>(lengths[i] - 1);
+      }
+      const Tensor hidden = pass.run(tokens, positions, [&](size_t layer, const BlockStash& stash, const Tensor& free) {
+        for (int64_t i = 0; i < count; ++i)
+          cache.store(layer, i, positions[static_cast<size_t>(i)], stash.qkv, i);
+        const Tensor queries = free.reshape(stash.attention.shape());
+        copy_queries(stash.qkv, queries);
+        attention_decode(pass.context(), queries, cache.keys(layer), cache.values(layer), lengths, scale_,
+                         stash.attention);
+      });
+      for (size_t i = 0; i < sequences_.size(); ++i)
+        if (!sequences_[i].done) advance(i, pass.context(), hidden, static_cast<int64_t>(i));
+    }
+  }
+
+  // Draws the next token of sequence i from row `row` of the last layer's output.
+  void advance(size_t i, const Context& context, const Tensor& hidden, int64_t row) {
+    Sequence& s = sequences_[i];
+    Generation& made = s.generation;
+    const SampledToken next = sample_token(head_(context, hidden, row), s.tokens, options_.sampling, s.random);
+    if (options_.stop_at_end_of_document && eod_ && next.token == *eod_) return finish(i, "end of document");
+    s.tokens.push_back(next.token);
+    made.tokens.push_back(next.token);
+    made.log_probabilities.push_back(next.log_probability);
+    made.text += s.decoder.push(next.token);
+    const size_t stop = find_stop(made.text, options_.stop);
+    if (stop != std::string::npos) {
+      made.text.resize(std::max(stop, s.given_out));
+      return finish(i, "stop");
+    }
+    if (static_cast<int64_t>(made.tokens.size()) >= options_.max_tokens) return finish(i, "length");
+    if (static_cast<int64_t>(s.tokens.size()) >= model_.config().max_positions)
+      return finish(i, "context full");
+    give_out(i, possible_stop(made.text, options_.stop));
+  }
+
+  void finish(size_t i, const char* reason) {
+    Sequence& s = sequences_[i];
+    s.done = true;
+    s.generation.finish_reason = reason;
+    if (std::string_view(reason) != "stop") s.generation.text += s.decoder.finish();
+    give_out(i, 0);
+  }
+
+  // Shows what has been written since the last time, but for the last `held_back` bytes.
+  void give_out(size_t i, size_t held_back) {
+    Sequence& s = sequences_[i];
+    const std::string_view safe = std::string_view(s.generation.text).substr(0, s.generation.text.size() - held_back);
+    if (safe.size() <= s.given_out) return;
+    if (on_text_) on_text_(i, safe.substr(s.given_out));
+    s.given_out = safe.size();
+  }
+
+  const Gpt& model_;
+  const Tokenizer& tokenizer_;
+  const GenerateOptions& options_;
+  const std::function<void(size_t, std::string_view)>& on_text_;
+  const std::optional<int32_t> eod_;
+  const float scale_;
+  const Head head_;
+  std::vector<Sequence> sequences_;
+};
+
 }  // namespace
 
 Generator::Generator(const Gpt& model, const Tokenizer& tokenizer) : model_(model), tokenizer_(tokenizer) {
@@ -168,130 +334,7 @@ Generator::Generator(const Gpt& model, const Tokenizer& tokenizer) : model_(mode
 std::vector<Generation> Generator::generate(
     const std::vector<std::string>& prompts, const GenerateOptions& options,
     const std::function<void(size_t, std::string_view)>& on_text) const {
-  const int64_t max_positions = model_.config().max_positions;
-  const auto eod = tokenizer_.special_tokens().eod;
-  std::vector<Sequence> sequences;
-  int64_t longest = 0, longest_prompt = 0;
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    Sequence sequence{.tokens = {}, .generation = {}, .decoder = StreamDecoder(tokenizer_),
-                      .random = Philox(options.seed, i)};
-    tokenizer_.encode(prompts[i], sequence.tokens);
-    if (sequence.tokens.empty()) {
-      check(eod.has_value(), "the prompt is empty, and the vocabulary has no token to begin a text with");
-      sequence.tokens.push_back(*eod);
-    }
-    const auto length = static_cast<int64_t>(sequence.tokens.size());
-    check(length < max_positions,
-          "prompt {} has {} tokens, and the model sees {} positions: shorten the prompt", i + 1, length,
-          max_positions);
-    longest_prompt = std::max(longest_prompt, length);
-    longest = std::max(longest, std::min(max_positions, length + options.max_tokens));
-    sequences.push_back(std::move(sequence));
-  }
-  if (sequences.empty() || options.max_tokens <= 0) {
-    std::vector<Generation> none(prompts.size());
-    for (Generation& generation : none) generation.finish_reason = "length";
-    return none;
-  }
-
-  KeyValueCache cache(model_.config(), model_.parameters().compute_type(),
-                      static_cast<int64_t>(sequences.size()), longest);
-  const Head head(model_);
-
-  const auto give_out = [&](size_t i, bool end) {
-    Sequence& s = sequences[i];
-    const std::string& text = s.generation.text;
-    const size_t safe = text.size() - (end ? 0 : possible_stop(text, options.stop));
-    if (safe > s.given_out && on_text)
-      on_text(i, std::string_view(text).substr(s.given_out, safe - s.given_out));
-    s.given_out = std::max(s.given_out, safe);
-  };
-  const auto finish = [&](size_t i, const char* reason) {
-    Sequence& s = sequences[i];
-    s.done = true;
-    s.generation.finish_reason = reason;
-    if (std::string_view(reason) != "stop") s.generation.text += s.decoder.finish();
-    give_out(i, true);
-  };
-  // Draws the next token of sequence i from the logits of `row`.
-  const auto advance = [&](size_t i, const Context& context, const Tensor& hidden, int64_t row) {
-    Sequence& s = sequences[i];
-    const std::span<float> logits = head(context, hidden, row);
-    const SampledToken next = sample_token(logits, s.tokens, options.sampling, s.random);
-    if (options.stop_at_end_of_document && eod && next.token == *eod) return finish(i, "end of document");
-    s.tokens.push_back(next.token);
-    s.generation.tokens.push_back(next.token);
-    s.generation.log_probabilities.push_back(next.log_probability);
-    s.generation.text += s.decoder.push(next.token);
-    const size_t stop = find_stop(s.generation.text, options.stop);
-    if (stop != std::string::npos) {
-      s.generation.text.resize(std::max(stop, s.given_out));
-      return finish(i, "stop");
-    }
-    give_out(i, false);
-    if (static_cast<int64_t>(s.generation.tokens.size()) >= options.max_tokens) return finish(i, "length");
-    if (static_cast<int64_t>(s.tokens.size()) >= max_positions) return finish(i, "context full");
-  };
-
-  // Prompts, packed.
-  {
-    Pass pass(model_, std::max(longest_prompt, std::min<int64_t>(kPrefillTokens,
-                                                                 longest_prompt * static_cast<int64_t>(sequences.size()))));
-    const int64_t capacity = std::max(longest_prompt, kPrefillTokens);
-    for (size_t begin = 0; begin < sequences.size();) {
-      std::vector<int32_t> tokens, positions;
-      std::vector<Span> spans;
-      size_t end = begin;
-      for (; end < sequences.size(); ++end) {
-        const auto& prompt = sequences[end].tokens;
-        if (end > begin && static_cast<int64_t>(tokens.size() + prompt.size()) > capacity) break;
-        spans.push_back({static_cast<int64_t>(tokens.size()), static_cast<int64_t>(prompt.size())});
-        for (size_t j = 0; j < prompt.size(); ++j) positions.push_back(static_cast<int32_t>(j));
-        tokens.insert(tokens.end(), prompt.begin(), prompt.end());
-      }
-      AttentionOptions attention;
-      attention.scale = 1.0f / std::sqrt(static_cast<float>(model_.config().block().head_dim()));
-      const Tensor hidden = pass.run(tokens, positions, [&](size_t layer, const BlockStash& stash) {
-        attention_forward(pass.context(), stash.qkv, spans, attention, stash.attention, stash.lse);
-        for (size_t i = begin; i < end; ++i)
-          for (int64_t j = 0; j < spans[i - begin].length; ++j)
-            cache.store(layer, static_cast<int64_t>(i), j, stash.qkv, spans[i - begin].start + j);
-      });
-      for (size_t i = begin; i < end; ++i) {
-        const Span& span = spans[i - begin];
-        advance(i, pass.context(), hidden, span.start + span.length - 1);
-      }
-      begin = end;
-    }
-  }
-
-  // One token of every sequence at a time.
-  Pass pass(model_, static_cast<int64_t>(sequences.size()));
-  std::vector<int32_t> tokens(sequences.size()), positions(sequences.size());
-  std::vector<int64_t> lengths(sequences.size());
-  const float scale = 1.0f / std::sqrt(static_cast<float>(model_.config().block().head_dim()));
-  while (std::any_of(sequences.begin(), sequences.end(), [](const Sequence& s) { return !s.done; })) {
-    for (size_t i = 0; i < sequences.size(); ++i) {
-      // A finished sequence is carried along unchanged; its result is not looked at.
-      const size_t length = std::min(sequences[i].tokens.size(), static_cast<size_t>(longest));
-      tokens[i] = sequences[i].tokens[length - 1];
-      positions[i] = static_cast<int32_t>(length - 1);
-      lengths[i] = static_cast<int64_t>(length);
-    }
-    const Tensor hidden = pass.run(tokens, positions, [&](size_t layer, const BlockStash& stash) {
-      const Tensor queries = stash.qkv;
-      for (size_t i = 0; i < sequences.size(); ++i)
-        cache.store(layer, static_cast<int64_t>(i), positions[i], queries, static_cast<int64_t>(i));
-      Tensor q = queries.narrow(1, 0, 1);  // [b, 1, a, d], a slice of qkv
-      attention_decode(pass.context(), q, cache.keys(layer), cache.values(layer), lengths, scale,
-                       stash.attention);
-    });
-    for (size_t i = 0; i < sequences.size(); ++i)
-      if (!sequences[i].done) advance(i, pass.context(), hidden, static_cast<int64_t>(i));
-  }
-  std::vector<Generation> results;
-  for (Sequence& sequence : sequences) results.push_back(std::move(sequence.generation));
-  return results;
+  return Run(model_, tokenizer_, options, on_text)(prompts);
 }
 
 }  // namespace triax

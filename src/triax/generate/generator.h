@@ -29,8 +29,6 @@ struct Generation {
 
 class Generator {
  public:
-  // For up to `batch` sequences of up to model.max_positions tokens each, and prompts of up to
-  // `max_prompt_tokens` together.
   Generator(const Gpt& model, const Tokenizer& tokenizer);
 
   // One generation per prompt. on_text(i, text) is called with each new piece of whole characters of
