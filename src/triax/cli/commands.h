@@ -7,7 +7,10 @@
 namespace triax::cli {
 
 void add_bench_command(CLI::App& app);
+void add_completion_command(CLI::App& app);
+void add_config_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
+void add_info_command(CLI::App& app);
 void add_train_command(CLI::App& app);
 
 }  // namespace triax::cli

@@ -111,13 +111,14 @@ MemoryReport read_memory(const fs::path& path) {
 }
 
 RunRecorder::RunRecorder(RunDirectory directory, int64_t resumed_step, std::string_view config_toml,
-                         const Facts& facts, Console console)
+                         const Facts& facts, Console console, bool tensorboard)
     : directory_(created(std::move(directory), config_toml, facts)),
       metrics_(directory_.metrics(), resumed_step),
       samples_(directory_.samples(), resumed_step),
-      tensorboard_(directory_.tensorboard(), resumed_step),
       console_(console) {
-  tensorboard_.text(resumed_step, "config", fmt::format("```toml\n{}```\n", config_toml));
+  if (!tensorboard) return;
+  tensorboard_.emplace(directory_.tensorboard(), resumed_step);
+  tensorboard_->text(resumed_step, "config", fmt::format("```toml\n{}```\n", config_toml));
 }
 
 void RunRecorder::memory(std::vector<MemoryUse> predicted) {
@@ -129,6 +130,7 @@ void RunRecorder::memory(std::vector<MemoryUse> predicted) {
 void RunRecorder::step(const StepMetrics& m) {
   console_.step(m);
   metrics_.append(m);
+  if (!tensorboard_) return;
   std::vector<std::pair<std::string, double>> extra;
   for (const auto& [name, value] : m.extra) extra.emplace_back("train/" + name, value);
   std::vector<std::pair<std::string_view, double>> values = {
@@ -142,24 +144,25 @@ void RunRecorder::step(const StepMetrics& m) {
   if (m.mfu > 0) values.emplace_back("speed/mfu", m.mfu);
   if (m.loss_scale > 0) values.emplace_back("train/loss_scale", m.loss_scale);
   for (const auto& [tag, value] : extra) values.emplace_back(tag, value);
-  tensorboard_.scalars(m.step, values);
+  tensorboard_->scalars(m.step, values);
 }
 
 void RunRecorder::validation(const ValidationMetrics& m) {
   console_.validation(m);
   metrics_.append(m);
+  if (!tensorboard_) return;
   std::vector<std::pair<std::string, double>> extra;
   for (const auto& [name, value] : m.extra) extra.emplace_back("validation/" + name, value);
   std::vector<std::pair<std::string_view, double>> values = {
       {"validation/loss", m.loss}, {"validation/perplexity", std::exp(m.loss)}};
   for (const auto& [tag, value] : extra) values.emplace_back(tag, value);
-  tensorboard_.scalars(m.step, values);
+  tensorboard_->scalars(m.step, values);
 }
 
 void RunRecorder::sample(const TextSample& s) {
   console_.sample(s);
   samples_.append(s);
-  tensorboard_.text(
+  tensorboard_->text(
       s.step, "sample",
       "    " + fmt::format("{}", fmt::join(split(s.prompt + s.text, '\n'), "\n    ")));
 }

@@ -54,9 +54,9 @@ MemoryReport read_memory(const std::filesystem::path& path);
 class RunRecorder {
  public:
   // Makes the folder and writes config.toml and environment.json. `resumed_step`: the steps done by
-  // the run this one continues; 0 starts anew.
+  // the run this one continues; 0 starts anew. `tensorboard`: write event files too.
   RunRecorder(RunDirectory directory, int64_t resumed_step, std::string_view config_toml,
-              const Facts& facts, Console console);
+              const Facts& facts, Console console, bool tensorboard = true);
 
   // Before step 0: prints the table. One row should be what the process takes besides the arenas:
   // resident_bytes() before the first of them.
@@ -73,7 +73,7 @@ class RunRecorder {
  private:
   RunDirectory directory_;
   JsonLines metrics_, samples_;
-  TensorBoardWriter tensorboard_;
+  std::optional<TensorBoardWriter> tensorboard_;
   Console console_;
   MemoryReport memory_;
 };
