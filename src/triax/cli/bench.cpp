@@ -1,39 +1,16 @@
 #include <fmt/core.h>
 
-#include <chrono>
 #include <map>
 #include <memory>
-#include <vector>
 
 #include "triax/base/parallel.h"
-#include "triax/base/rng.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
 #include "triax/kernels/peak.h"
-#include "triax/train/engine.h"
+#include "triax/train/speed.h"
 
 namespace triax::cli {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-TokenBatch random_batch(const EngineConfig& config, uint64_t seed) {
-  const int64_t b = config.micro_batch_size, s = config.sequence_length;
-  Philox random(seed);
-  TokenBatch batch;
-  for (int64_t i = 0; i < b * s; ++i) {
-    batch.tokens.push_back(static_cast<int32_t>(random.next_below(static_cast<uint64_t>(config.model.vocab_size))));
-    batch.targets.push_back(static_cast<int32_t>(random.next_below(static_cast<uint64_t>(config.model.vocab_size))));
-    batch.positions.push_back(static_cast<int32_t>(i % s));
-    batch.loss_mask.push_back(1);
-  }
-  for (int64_t i = 0; i < b; ++i) batch.spans.push_back({i * s, s});
-  return batch;
-}
 
 struct BenchOptions {
   EngineConfig engine;
@@ -46,32 +23,20 @@ void bench_train(const BenchOptions& options) {
   config.model.validate();
   Engine engine(config);
   engine.initialize();
-  const TokenBatch batch = random_batch(config, 7);
-  const double tokens = static_cast<double>(batch.tokens.size());
-  const double flops = tokens * config.model.flops_per_token(config.sequence_length);
-  engine.train_step(1, 1e-4, {&batch, 1});  // pages touched, primitives made
-  int64_t step = 1;
-  double best = 1e30, total = 0;
-  while (total < options.seconds || step < 4) {
-    const auto start = Clock::now();
-    engine.train_step(++step, 1e-4, {&batch, 1});
-    const double seconds = seconds_since(start);
-    total += seconds;
-    best = std::min(best, seconds);
-  }
-  const double mean = total / static_cast<double>(step - 1);
+  const TrainingSpeed speed = measure_training_speed(engine, 1, options.seconds);
   const auto dtype = config.precision == Precision::bf16 ? DType::bf16 : DType::f32;
   fmt::print("model          {} parameters, s {}, micro-batch {}, {}, {} threads\n",
              format_count(static_cast<double>(config.model.num_parameters())), config.sequence_length,
              config.micro_batch_size, name_of(dtype), num_threads());
-  fmt::print("step           {:.1f} ms (best {:.1f}) over {} steps\n", mean * 1e3, best * 1e3, step - 1);
-  fmt::print("throughput     {:.0f} tokens/s\n", tokens / mean);
-  fmt::print("model FLOP/s   {:.1f} GFLOP/s\n", flops / mean * 1e-9);
+  fmt::print("step           {:.1f} ms (best {:.1f}) over {} steps\n", speed.mean_step_seconds * 1e3,
+             speed.best_step_seconds * 1e3, speed.steps);
+  fmt::print("throughput     {:.0f} tokens/s\n", speed.tokens_per_second);
+  fmt::print("model FLOP/s   {:.1f} GFLOP/s\n", speed.model_flops_per_second * 1e-9);
   if (options.measure_peak) {
     const GemmPeak measured = measure_gemm_peak(engine.context());
     const double peak = dtype == DType::bf16 && measured.bf16 > 0 ? measured.bf16 : measured.f32;
     fmt::print("GEMM peak      {:.1f} GFLOP/s, measured just now\n", peak * 1e-9);
-    fmt::print("MFU            {:.1f} %\n", 100 * flops / mean / peak);
+    fmt::print("MFU            {:.1f} %\n", 100 * speed.model_flops_per_second / peak);
   }
 }
 

@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -7,8 +8,10 @@
 
 #include "triax/base/config.h"
 #include "triax/base/error.h"
+#include "triax/base/parallel.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
+#include "triax/train/speed.h"
 #include "triax/train/trainer.h"
 
 namespace triax::cli {
@@ -18,7 +21,21 @@ struct TrainOptions {
   std::string config_file;
   std::vector<std::string> overrides;
   bool print_config = false, print_documented = false;
+  double minutes = 0;
 };
+
+// As many steps as this machine makes in so many minutes, measured with the run's own shapes.
+int64_t steps_in(RunConfig config, double minutes) {
+  if (config.train.threads > 0) set_num_threads(static_cast<int>(config.train.threads));
+  if (config.model.vocab_size == 0)
+    config.model.vocab_size = load_tokenizer(config.data.tokenizer)->vocab_size();
+  config.resolve();
+  Engine engine(config.engine());
+  engine.initialize();
+  const TrainingSpeed speed =
+      measure_training_speed(engine, config.train.global_batch_size / config.train.micro_batch_size, 5);
+  return std::max<int64_t>(1, static_cast<int64_t>(minutes * 60 / speed.mean_step_seconds));
+}
 
 RunConfig load_config(const TrainOptions& options) {
   RunConfig config;
@@ -38,6 +55,11 @@ void run(const TrainOptions& options) {
   check(!config.data.train.empty(),
         "data.train is empty: name the token datasets to train on (`triax pack` makes them), in the file "
         "or as --set data.train=PREFIX");
+  if (options.minutes > 0) {
+    config.train.steps = steps_in(config, options.minutes);
+    fmt::print("{} steps take about {} on this machine\n", config.train.steps,
+               format_duration(options.minutes * 60));
+  }
   Trainer trainer(std::move(config));
   const TrainOutcome outcome = trainer.run();
   if (!std::isnan(outcome.validation_loss))
@@ -56,6 +78,9 @@ void add_train_command(CLI::App& app) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false)
       ->take_all();
+  command->add_option("--minutes", options->minutes,
+                      "measure this machine and set train.steps to what it does in so many minutes")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--print-config", options->print_config,
                     "show the whole resolved configuration as TOML and do nothing else");
   command->add_flag("--print-documented", options->print_documented,
