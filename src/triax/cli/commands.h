@@ -7,5 +7,6 @@
 namespace triax::cli {
 
 void add_bench_command(CLI::App& app);
+void add_tokenizer_command(CLI::App& app);
 
 }  // namespace triax::cli

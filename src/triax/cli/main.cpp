@@ -8,6 +8,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "triax " TRIAX_VERSION);
   app.require_subcommand(1);
   triax::cli::add_bench_command(app);
+  triax::cli::add_tokenizer_command(app);
   try {
     app.parse(argc, argv);
     return 0;
