@@ -230,28 +230,27 @@ std::unique_ptr<Tokenizer> load_bpe_json(const JsonFile& file, dom::object model
   return make_bpe_tokenizer(std::move(config));
 }
 
-std::unique_ptr<Tokenizer> load_bpe_files(const fs::path& vocab_path, const fs::path& merges_path) {
-  const JsonFile file(vocab_path);
+std::unique_ptr<Tokenizer> parse_bpe_files(const TextFile& vocab_json_file, const TextFile& merges_txt_file) {
+  const JsonFile file(vocab_json_file);
   BpeConfig config;
   Spellings ids = parse_vocab(file, file.root(), config.vocabulary);
   check(!ids.empty(), "{}: the vocabulary is empty", file.name());
 
-  const std::string merges = read_file(merges_path);
   std::string joined;
   size_t number = 0;
-  for (std::string_view rest = merges; !rest.empty();) {
+  for (std::string_view rest = merges_txt_file.content; !rest.empty();) {
     const size_t end = std::min(rest.find('\n'), rest.size());
     std::string_view line = rest.substr(0, end);
     rest.remove_prefix(std::min(end + 1, rest.size()));
     ++number;
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.starts_with("#version") || (line.empty() && rest.empty())) continue;
-    const std::string where = fmt::format("{}: line {}", merges_path.string(), number);
+    const std::string where = fmt::format("{}: line {}", merges_txt_file.path.string(), number);
     const auto [left, right] = split_merge(line, where);
     config.vocabulary.merges.push_back(parse_merge(ids, left, right, joined, where));
   }
 
-  const fs::path directory = vocab_path.parent_path();
+  const fs::path directory = vocab_json_file.path.parent_path();
   const auto add_special = [&](std::string_view text, int32_t id) {
     for (const AddedToken& token : config.added)
       if (token.id == id) return;
@@ -259,7 +258,7 @@ std::unique_ptr<Tokenizer> load_bpe_files(const fs::path& vocab_path, const fs::
   };
   if (const auto found = ids.find(kEndOfText); found != ids.end()) add_special(found->first, found->second);
   if (const fs::path path = directory / "added_tokens.json"; fs::exists(path)) {
-    const JsonFile added(path);
+    const JsonFile added(read_text_file(path));
     for (const auto& [token, value] : added.root()) {
       check(!token.empty(), "{}: an added token is empty", added.name());
       add_special(token, parse_id(added, value, token));
@@ -272,7 +271,7 @@ std::unique_ptr<Tokenizer> load_bpe_files(const fs::path& vocab_path, const fs::
     if (role && static_cast<size_t>(*role) < config.vocabulary.tokens.size())
       add_special(spelling(config.vocabulary, *role), *role);
   if (const fs::path path = directory / "tokenizer_config.json"; fs::exists(path)) {
-    const JsonFile companion(path);
+    const JsonFile companion(read_text_file(path));
     config.add_prefix_space = bool_or(companion, companion.root(), "add_prefix_space", false);
   }
   return make_bpe_tokenizer(std::move(config));

@@ -222,7 +222,7 @@ void fill_special_by_name(SpecialTokens& special, const std::vector<AddedToken>&
         if (!role && token.content == name) role = token.id;
   };
   fill(special.eod, {kEndOfText, "<|end_of_text|>", "</s>", "<eos>", "[SEP]"});
-  fill(special.bos, {"<s>", "<bos>", "<|begin_of_text|>"});
+  fill(special.bos, {"<s>", "<bos>", "<|begin_of_text|>", kEndOfText});
   fill(special.eos, {kEndOfText, "</s>", "<eos>", "<|end_of_text|>"});
   fill(special.unk, {"[UNK]", "<unk>"});
   fill(special.pad, {"[PAD]", "<pad>"});

@@ -30,8 +30,15 @@ void fill_special_by_name(SpecialTokens& special, const std::vector<AddedToken>&
 
 std::unique_ptr<Tokenizer> make_bpe_tokenizer(BpeConfig config);
 
-std::unique_ptr<Tokenizer> load_bpe_files(const std::filesystem::path& vocab_json,
-                                          const std::filesystem::path& merges_txt);
+// A file that has been read: the path names it in errors, and its companions are looked for beside it.
+struct TextFile {
+  std::filesystem::path path;
+  std::string content;
+};
+std::unique_ptr<Tokenizer> parse_tokenizer_json(const TextFile& file);
+std::unique_ptr<Tokenizer> parse_bpe_files(const TextFile& vocab_json, const TextFile& merges_txt);
+
+// Writes all files of the tokenizer. The vocabulary is given apart: that of `config` is not looked at.
 void save_bpe_files(const BpeConfig& config, const BpeVocabulary& vocabulary,
                     const std::filesystem::path& directory);
 

@@ -18,7 +18,7 @@ struct BpeTrainerOptions {
   int64_t vocab_size = 8192;   // special tokens and the 256 bytes included
   int64_t min_frequency = 2;   // of a pair, to be merged
   std::vector<std::string> special_tokens = {std::string(kEndOfText)};  // get the first ids
-  std::function<void(int64_t vocabulary, int64_t frequency)> progress;  // after each merge
+  std::function<void(int64_t vocabulary, int64_t frequency)> progress = nullptr;  // after each merge
 };
 
 // The vocabulary is smaller than asked for where the words run out of pairs. Time is linear in the

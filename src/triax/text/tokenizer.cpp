@@ -7,20 +7,17 @@
 
 namespace triax {
 namespace fs = std::filesystem;
-namespace {
 
-std::unique_ptr<Tokenizer> load_json(const fs::path& path) {
-  const text::JsonFile file(path);
-  const auto model = text::object_at(file, file.root(), "model");
+std::unique_ptr<Tokenizer> text::parse_tokenizer_json(const TextFile& content) {
+  const JsonFile file(content);
+  const auto model = object_at(file, file.root(), "model");
   check(model.has_value(), "{}: has no \"model\"; is it a tokenizer.json?", file.name());
   // Files older than 2020 have no type; BPE is the model with merges.
-  std::string_view type = text::string_or(file, *model, "type", "");
-  if (type.empty() && text::array_at(file, *model, "merges")) type = "BPE";
-  if (type == "BPE") return text::load_bpe_json(file, *model);
+  std::string_view type = string_or(file, *model, "type", "");
+  if (type.empty() && array_at(file, *model, "merges")) type = "BPE";
+  if (type == "BPE") return load_bpe_json(file, *model);
   fail("{}: model type \"{}\" is not supported; triax reads byte-level BPE", file.name(), type);
 }
-
-}  // namespace
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
   std::vector<int32_t> ids;
@@ -44,11 +41,13 @@ std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& path) {
   if (name == "vocab.json" || name == "merges.txt") {
     for (const fs::path& needed : {vocab, merges})
       check(fs::exists(needed), "{}: not there; a byte-level BPE needs vocab.json and merges.txt together", needed.string());
-    return text::load_bpe_files(vocab, merges);
+    return text::parse_bpe_files(text::read_text_file(vocab), text::read_text_file(merges));
   }
-  if (!is_directory) return load_json(path);
-  if (fs::exists(directory / "tokenizer.json")) return load_json(directory / "tokenizer.json");
-  if (fs::exists(vocab) && fs::exists(merges)) return text::load_bpe_files(vocab, merges);
+  if (!is_directory) return text::parse_tokenizer_json(text::read_text_file(path));
+  if (fs::exists(directory / "tokenizer.json"))
+    return text::parse_tokenizer_json(text::read_text_file(directory / "tokenizer.json"));
+  if (fs::exists(vocab) && fs::exists(merges))
+    return text::parse_bpe_files(text::read_text_file(vocab), text::read_text_file(merges));
   fail("{}: holds no tokenizer; there must be tokenizer.json, or vocab.json and merges.txt", path.string());
 }
 

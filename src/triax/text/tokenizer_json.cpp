@@ -26,11 +26,11 @@ T typed(const JsonFile& file, dom::element value, std::string_view key, const ch
 
 }  // namespace
 
-JsonFile::JsonFile(fs::path path) : path_(std::move(path)) {
-  const std::string content = read_file(path_);
-  size_ = content.size();
+TextFile read_text_file(const fs::path& path) { return {path, read_file(path)}; }
+
+JsonFile::JsonFile(TextFile file) : path_(std::move(file.path)), size_(file.content.size()) {
   dom::element top;
-  const auto status = parser_.parse(content).get(top);
+  const auto status = parser_.parse(file.content).get(top);
   check(status == simdjson::SUCCESS, "{}: not valid JSON ({}); the file may be cut off", name(),
         simdjson::error_message(status));
   check(top.get(root_) == simdjson::SUCCESS, "{}: must hold a JSON object", name());
@@ -100,7 +100,7 @@ SpecialTokens read_roles(const fs::path& directory,
       {"mask_token", &special.mask}};
   for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
     if (!fs::exists(directory / name)) continue;
-    const JsonFile file(directory / name);
+    const JsonFile file(read_text_file(directory / name));
     for (const auto& [key, role] : roles) {
       const auto value = member(file.root(), key);
       if (!value || *role) continue;

@@ -12,16 +12,19 @@
 #include <vector>
 
 #include "triax/text/added_tokens.h"
+#include "triax/text/bpe_tokenizer.h"
 #include "triax/text/tokenizer.h"
 
 namespace triax::text {
 
 namespace dom = simdjson::dom;
 
-// A JSON file, read whole. Errors name the file.
+TextFile read_text_file(const std::filesystem::path& path);
+
+// A parsed JSON file. Errors name the file.
 class JsonFile {
  public:
-  explicit JsonFile(std::filesystem::path path);
+  explicit JsonFile(TextFile file);
   // The top, which must be an object.
   dom::object root() const { return root_; }
   std::string name() const { return path_.string(); }
