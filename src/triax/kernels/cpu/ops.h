@@ -1,0 +1,61 @@
+// The CPU's implementations. Arguments have been checked by the functions of the same names in
+// triax::, which say what each operation does.
+#pragma once
+
+#include "triax/kernels/adamw.h"
+#include "triax/kernels/elementwise.h"
+#include "triax/kernels/embedding.h"
+#include "triax/kernels/layernorm.h"
+#include "triax/kernels/linear.h"
+
+namespace triax::cpu {
+
+void gemm(bool transpose_a, bool transpose_b, const Tensor& a, const Tensor& b, float beta,
+          const Tensor& c);
+void linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y);
+void linear_activation_forward(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                               Activation activation, const Tensor& pre, const Tensor& y);
+void linear_backward_input(const Tensor& dy, const Tensor& weight, const Tensor& dx,
+                           bool accumulate);
+void linear_activation_backward_input(const Tensor& dy, const Tensor& weight, const Tensor& pre,
+                                      Activation activation, const Tensor& dpre);
+void linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dweight,
+                            const Tensor& dbias);
+
+void layernorm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta, float epsilon,
+                       const Tensor& y, const Tensor& mean, const Tensor& rstd);
+void layernorm_backward(const Tensor& dy, const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                        const Tensor& rstd, const Tensor& dx, bool accumulate, const Tensor& dgamma,
+                        const Tensor& dbeta);
+
+// y = activation(x + bias), pre = x + bias; bias may be undefined; rows may be strided.
+void bias_activation_forward(Activation activation, const Tensor& x, const Tensor& bias,
+                             const Tensor& pre, const Tensor& y);
+void activation_forward(Activation activation, const Tensor& x, const Tensor& y);
+void activation_backward(Activation activation, const Tensor& x, const Tensor& dy,
+                         const Tensor& dx);
+void bias_dropout_residual_forward(const Tensor& x, const Tensor& bias, const Tensor& residual,
+                                   const Dropout& dropout, const Tensor& out);
+void bias_dropout_residual_backward(const Tensor& dout, const Dropout& dropout, const Tensor& dx,
+                                    const Tensor& dbias);
+void convert(const Tensor& src, const Tensor& dst);
+void fill(const Tensor& x, float value);
+void add_scaled(float alpha, const Tensor& x, const Tensor& y);
+void scale(float alpha, const Tensor& x);
+double sum_of_squares(const Tensor& x);
+// sums [h] f32 += column sums of x [n, h] (f32 or bf16, rows may be strided).
+void add_column_sums(const Tensor& x, const Tensor& sums);
+
+void embedding_forward(const Tensor& ids, const Tensor& table, int64_t vocab_start,
+                       const Tensor& out);
+void embedding_backward(const Tensor& dout, const Tensor& ids, int64_t vocab_start,
+                        const Tensor& dtable);
+void position_dropout_forward(const Tensor& positions, const Tensor& table, const Dropout& dropout,
+                              const Tensor& x);
+void position_dropout_backward(const Tensor& positions, const Dropout& dropout, const Tensor& dx,
+                               const Tensor& dtable);
+
+void adamw_update(const AdamWStep& step, const Tensor& param, const Tensor& grad, const Tensor& m,
+                  const Tensor& v, const Tensor& copy);
+
+}  // namespace triax::cpu
