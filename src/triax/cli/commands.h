@@ -7,6 +7,7 @@
 namespace triax::cli {
 
 void add_bench_command(CLI::App& app);
+void add_checkpoint_command(CLI::App& app);
 void add_completion_command(CLI::App& app);
 void add_config_command(CLI::App& app);
 void add_generate_command(CLI::App& app);

@@ -40,6 +40,7 @@ void add_global_options(CLI::App& app) {
 void add_commands(CLI::App& app) {
   using namespace triax::cli;
   add_bench_command(app);
+  add_checkpoint_command(app);
   add_completion_command(app);
   add_config_command(app);
   add_generate_command(app);
