@@ -101,6 +101,10 @@ void check_checkpoint_structure(const std::filesystem::path& checkpoint);
 // The newest checkpoint that passes check_checkpoint_structure().
 std::optional<CheckpointEntry> newest_whole_checkpoint(const std::filesystem::path& root);
 
+// What a user may mean by a path: a checkpoint itself, or the newest whole one of a directory of checkpoints
+// or of a run (with its checkpoints in checkpoints/). Throws Error saying what was found instead.
+std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
+
 // ---- reading ---------------------------------------------------------------------------------------
 
 struct ReadOptions {

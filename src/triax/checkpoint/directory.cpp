@@ -153,6 +153,19 @@ std::optional<CheckpointEntry> newest_whole_checkpoint(const fs::path& root) {
   return std::nullopt;
 }
 
+fs::path resolve_checkpoint(const fs::path& path) {
+  check(fs::is_directory(path), "{}: there is no such checkpoint or run", path.string());
+  if (fs::exists(path / detail::kIndexName) || detail::step_of((path / ".").parent_path().filename().string()))
+    return path;
+  for (const fs::path& root : {path / "checkpoints", path}) {
+    if (const auto newest = newest_whole_checkpoint(root)) return newest->path;
+    const size_t damaged = list_checkpoints(root).size();
+    check(damaged == 0, "{}: none of its {} checkpoints is whole; `triax checkpoint list {}` tells what is wrong",
+          root.string(), damaged, root.string());
+  }
+  fail("{}: neither a checkpoint (there is no {}) nor a run with checkpoints", path.string(), detail::kIndexName);
+}
+
 void prune_checkpoints(const fs::path& root, const KeepPolicy& policy) {
   if (policy.last <= 0) return;
   std::vector<CheckpointEntry> all = list_checkpoints(root);

@@ -2,9 +2,9 @@
 #include "triax/checkpoint/checkpoint.h"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "triax/base/error.h"
+#include "triax/base/progress.h"
 #include "triax/base/text.h"
 #include "triax/checkpoint/elements.h"
 #include "triax/checkpoint/reshard.h"
@@ -23,38 +24,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// One line on standard error that tells how far a long action is; silent when that is not a terminal.
-class ProgressLine {
- public:
-  ProgressLine(std::string what, uint64_t total)
-      : what_(std::move(what)), total_(total), shown_(::isatty(STDERR_FILENO) != 0) {}
-  ~ProgressLine() {
-    if (shown_ && percent_ >= 0) fmt::print(stderr, "\r\033[K");
-  }
-  ProgressLine(const ProgressLine&) = delete;
-  ProgressLine& operator=(const ProgressLine&) = delete;
-  void operator()(uint64_t done) {
-    const int percent = total_ ? static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(total_)) : 100;
-    if (!shown_ || percent == percent_) return;
-    percent_ = percent;
-    fmt::print(stderr, "\r\033[K{} {:3}% of {}", what_, percent, format_bytes(static_cast<double>(total_)));
-  }
-
- private:
-  std::string what_;
-  uint64_t total_;
-  bool shown_;
-  int percent_ = -1;
-};
-
-// A checkpoint itself, or the newest whole one of a root.
-fs::path checkpoint_of(const fs::path& path) {
+// Where the checkpoints of a run are: the directory itself or its checkpoints/.
+fs::path root_of(const fs::path& path) {
   check(fs::is_directory(path), "{}: there is no such directory", path.string());
-  if (list_checkpoints(path).empty()) return path;
-  const auto newest = newest_whole_checkpoint(path);
-  check(newest.has_value(), "{}: none of its {} checkpoints is whole; `triax checkpoint list {}` says why",
-        path.string(), list_checkpoints(path).size(), path.string());
-  return newest->path;
+  return list_checkpoints(path).empty() && fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
 }
 
 struct Row {
@@ -123,21 +96,20 @@ void inspect(const InspectOptions& options) {
     check(!options.state, "{}: a safetensors file has no training state", options.path);
     return inspect_safetensors(options.path, options.norms);
   }
-  const CheckpointReader reader(checkpoint_of(options.path));
+  const CheckpointReader reader(resolve_checkpoint(options.path));
   if (options.state) {
     fmt::print("{}\n", reader.state());
     return;
   }
   const CheckpointIndex& index = reader.index();
-  ProgressLine progress("reading", index.total_bytes());
+  Progress progress("reading", options.norms ? index.total_bytes() : 0);
   std::vector<Row> rows;
-  uint64_t done = 0;
   int64_t elements = 0;
   for (const StoredTensor& tensor : index.tensors) {
     rows.push_back(row_of(tensor.name, tensor.dtype, tensor.shape, tensor.pieces.size()));
     if (options.norms) {
       rows.back().norm = norm_of(reader, tensor);
-      progress(done += tensor.bytes());
+      progress.add(tensor.bytes());
     }
     elements += tensor.shape.numel();
   }
@@ -151,16 +123,16 @@ void inspect(const InspectOptions& options) {
 void verify_one(const fs::path& path) {
   const CheckpointReader reader(path);
   {
-    ProgressLine progress("checking", reader.index().total_bytes());
-    reader.verify([&](uint64_t done) { progress(done); });
+    Progress progress("checking", reader.index().total_bytes());
+    reader.verify([&](uint64_t done) { progress.update(done); });
   }
   fmt::print("step {}: whole, {} tensors, {} in {} files, every checksum matches\n", reader.step(),
              reader.index().tensors.size(), format_bytes(static_cast<double>(reader.index().total_bytes())),
              reader.index().files.size());
 }
 
-void verify(const fs::path& path) {
-  check(fs::is_directory(path), "{}: there is no such directory", path.string());
+void verify(const fs::path& given) {
+  const fs::path path = root_of(given);
   const std::vector<CheckpointEntry> all = list_checkpoints(path);
   if (all.empty()) return verify_one(path);
   int damaged = 0;
@@ -173,8 +145,8 @@ void verify(const fs::path& path) {
   check(damaged == 0, "{}: {} of {} checkpoints are damaged", path.string(), damaged, all.size());
 }
 
-void list(const fs::path& root) {
-  check(fs::is_directory(root), "{}: there is no such directory", root.string());
+void list(const fs::path& given) {
+  const fs::path root = root_of(given);
   const std::vector<CheckpointEntry> all = list_checkpoints(root);
   check(!all.empty(), "{}: there are no checkpoints in it (directories named step-00001000)", root.string());
   for (const CheckpointEntry& entry : all) try {
@@ -194,11 +166,11 @@ struct ReshardOptions {
 };
 
 void reshard(const ReshardOptions& options) {
-  const CheckpointReader reader(checkpoint_of(options.path));
+  const CheckpointReader reader(resolve_checkpoint(options.path));
   fs::path written;
   {
-    ProgressLine progress("writing", reader.index().total_bytes());
-    written = reshard_checkpoint(reader, options.output, options.files, [&](uint64_t done) { progress(done); });
+    Progress progress("writing", reader.index().total_bytes());
+    written = reshard_checkpoint(reader, options.output, options.files, [&](uint64_t done) { progress.update(done); });
   }
   fmt::print("wrote {} with {} files\n", written.string(), options.files);
 }
@@ -212,13 +184,13 @@ void add_checkpoint_command(CLI::App& app) {
 
   CLI::App* list_command = command->add_subcommand("list", "The checkpoints of a run, and which are whole");
   auto root = std::make_shared<std::string>();
-  list_command->add_option("DIR", *root, "Directory with the step-... directories of a run")->required();
+  list_command->add_option("DIR", *root, "A run, or the directory with its step-... directories")->required();
   list_command->footer("Example: triax checkpoint list runs/demo/checkpoints");
   list_command->callback([root] { list(*root); });
 
   CLI::App* inspect_command = command->add_subcommand("inspect", "The tensors of a checkpoint or of a safetensors file");
   auto inspected = std::make_shared<InspectOptions>();
-  inspect_command->add_option("PATH", inspected->path, "A checkpoint, a directory of checkpoints (its newest whole one), or a .safetensors file")->required();
+  inspect_command->add_option("PATH", inspected->path, "A checkpoint, a run or a directory of checkpoints (the newest whole one), or a .safetensors file")->required();
   inspect_command->add_flag("--norms", inspected->norms, "Read every tensor and show its Euclidean norm");
   inspect_command->add_flag("--state", inspected->state, "Show the training state, as JSON, and nothing else");
   inspect_command->footer("Example: triax checkpoint inspect runs/demo/checkpoints/step-00001000 --norms");
@@ -226,13 +198,13 @@ void add_checkpoint_command(CLI::App& app) {
 
   CLI::App* verify_command = command->add_subcommand("verify", "Check every byte against the checksums; exit status 1 when anything is damaged");
   auto verified = std::make_shared<std::string>();
-  verify_command->add_option("DIR", *verified, "A checkpoint, or a directory of checkpoints to check them all")->required();
+  verify_command->add_option("DIR", *verified, "A checkpoint, or a run or a directory of checkpoints to check them all")->required();
   verify_command->footer("Example: triax checkpoint verify runs/demo/checkpoints");
   verify_command->callback([verified] { verify(*verified); });
 
   CLI::App* reshard_command = command->add_subcommand("reshard", "Write a checkpoint again with another number of files, every tensor whole in one of them");
   auto resharded = std::make_shared<ReshardOptions>();
-  reshard_command->add_option("PATH", resharded->path, "A checkpoint, or a directory of checkpoints (its newest whole one)")->required();
+  reshard_command->add_option("PATH", resharded->path, "A checkpoint, or a run or a directory of checkpoints (the newest whole one)")->required();
   reshard_command->add_option("OUTPUT", resharded->output, "Directory in which step-... is written; may be that of PATH")->required();
   reshard_command->add_option("--files", resharded->files, "Number of files")->capture_default_str();
   reshard_command->footer("Example: triax checkpoint reshard runs/demo/checkpoints one-file --files 1");
