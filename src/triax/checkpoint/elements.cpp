@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <type_traits>
 
 #include "triax/base/error.h"
 
@@ -26,7 +27,9 @@ void with_float_type(DType dtype, Visit&& visit) {
 
 template <typename From, typename To>
 To convert(From value) {
-  if constexpr (std::is_same_v<From, double> && std::is_same_v<To, f16>) {
+  if constexpr (std::is_same_v<From, To>) {
+    return value;
+  } else if constexpr (std::is_same_v<From, double> && std::is_same_v<To, f16>) {
     To result;
     result.value = static_cast<_Float16>(value);  // not through float, which would round twice
     return result;
@@ -72,8 +75,9 @@ double sum_of_squares(const void* from, DType dtype, int64_t n) {
     using T = decltype(type);
     for (int64_t i = 0; i < n; ++i) {
       T value;
-      std::memcpy(static_cast<void*>(&value), static_cast<const std::byte*>(from) + i * static_cast<int64_t>(sizeof(T)), sizeof(T));
-      const double x = static_cast<double>(static_cast<float>(value));
+      std::memcpy(static_cast<void*>(&value),
+                  static_cast<const std::byte*>(from) + i * static_cast<int64_t>(sizeof(T)), sizeof(T));
+      const double x = convert<T, double>(value);
       sum += x * x;
     }
   });
