@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
+
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/rng.h"
+#include "triax/base/text.h"
 
 namespace triax {
 namespace {
@@ -272,6 +276,65 @@ TEST(Config, KeysAndReference) {
       page.find("| `dtype` | choice | `\"fp32\"` | compute type \\| storage (one of fp32, bf16) |"),
       std::string::npos);
   EXPECT_NE(page.find("### `[optimizer.inner]`"), std::string::npos);
+}
+
+// Damaged text is refused with an Error or read; nothing else happens. Run with TRIAX_SANITIZE to
+// see what a plain build would not notice.
+TEST(Config, DamagedTextIsReadOrRefused) {
+  const std::string whole =
+      "name = \"caf\xc3\xa9 \\u00e9\"\n[train]\nsteps = 1_000\ndtype = 'bf16'\npaths = [\"a\", "
+      "\"\"\"b\n\"\"\"]\n"
+      "[optimizer]\nlearning_rate = 3e-4\nbetas = [0.9, 0.95]\ninner = { sizes = [1, 0x2] }\n";
+  {
+    RunConfig run;
+    ConfigFields(run).load_text(whole, "whole.toml");
+  }
+  constexpr std::string_view kPieces[] = {
+      "[",   "]",     "[[", "\"",         "'",   "=",     ".",        "\n",
+      "{",   "}",     ",",  "#",          "\\",  "\xff",  "\xe2\x28", "1979-05-27",
+      "nan", "1e999", "-",  "include = ", "0b2", "train."};
+  Philox random(11);
+  int refused = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::string text = whole;
+    for (uint64_t edits = 1 + random.next_below(4); edits > 0; --edits) {
+      const size_t at = random.next_below(text.size() + 1);
+      switch (random.next_below(4)) {
+        case 0:
+          text.erase(at, random.next_below(6));
+          break;
+        case 1:
+          text.insert(at, kPieces[random.next_below(std::size(kPieces))]);
+          break;
+        case 2:
+          text.insert(at, 1, static_cast<char>(random.next_below(256)));
+          break;
+        default:
+          text = text.substr(0, at);
+          break;
+      }
+    }
+    RunConfig run;
+    ConfigFields fields(run);
+    try {
+      fields.load_text(text, "damaged.toml");
+      const std::string printed = fields.print();
+      RunConfig again;
+      ConfigFields(again).load_text(printed, "printed.toml");
+      EXPECT_EQ(ConfigFields(again).print(), printed) << text;
+    } catch (const Error& error) {
+      ++refused;
+      EXPECT_EQ(find_invalid_utf8(error.what()), std::string_view::npos) << error.what();
+      EXPECT_EQ(std::string_view(error.what()).find('\n'), std::string_view::npos) << error.what();
+    }
+  }
+  EXPECT_GT(refused, 1000);
+  EXPECT_LT(refused, 3000);
+  for (const char open : {'[', '{', '('}) {  // nesting must not exhaust the stack
+    EXPECT_THROW(ConfigFields(*std::make_unique<RunConfig>())
+                     .load_text("name = " + std::string(100000, open), "deep.toml"),
+                 Error);
+  }
 }
 
 }  // namespace

@@ -105,12 +105,13 @@ TEST(Metrics, SamplesKeepTheirText) {
 TEST(Metrics, OddLinesAreNotTrusted) {
   TemporaryDirectory folder;
   const fs::path path = folder.path() / "metrics.jsonl";
-  write_file_atomic(path,
-                    "[]\n{}\n3\n{\"step\":\"1\",\"kind\":\"train\"}\n\n\xff\n"
-                    "{\"step\":1,\"kind\":\"train\",\"loss\":\"high\",\"extra\":[1],\"mfu\":null}\n"
-                    "{\"step\":2,\"kind\":\"other\"}\n");
+  write_file_atomic(
+      path,
+      "[]\n{}\n3\n{\"step\":\"1\",\"kind\":\"train\"}\n{\"step\":-1,\"kind\":\"train\"}\n\n\xff\n"
+      "{\"step\":1,\"kind\":\"train\",\"loss\":\"high\",\"extra\":[1],\"mfu\":null}\n"
+      "{\"step\":2,\"kind\":\"other\"}\n");
   const MetricsHistory history = read_metrics(path);
-  EXPECT_EQ(history.damaged_lines, 5);
+  EXPECT_EQ(history.damaged_lines, 6);
   ASSERT_EQ(history.train.size(), 1u);
   EXPECT_TRUE(std::isnan(history.train[0].loss));
 }

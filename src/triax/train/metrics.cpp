@@ -33,12 +33,15 @@ void add_extra(Json& object, const std::vector<std::pair<std::string, double>>& 
   for (const auto& [name, value] : extra) values[name] = value;
 }
 
-// The object on one line if it is a whole JSON object with an integer step.
+// The object on one line if it is a whole JSON object with a plausible step.
 std::optional<Json> parse_line(std::string_view line) {
+  constexpr int64_t kMaxStep = int64_t{1} << 53;
   Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) return std::nullopt;
   const auto step = object.find("step");
   if (step == object.end() || !step->is_number_integer()) return std::nullopt;
+  const auto value = step->get<int64_t>();
+  if (value < 0 || value > kMaxStep) return std::nullopt;
   return object;
 }
 
