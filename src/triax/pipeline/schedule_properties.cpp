@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <map>
+#include <string_view>
 #include <tuple>
 
 #include "triax/base/error.h"
@@ -17,7 +17,7 @@ struct Message {
   int source = 0, destination = 0;
   Action send, receive;
   double send_started = kUnknown, receive_started = kUnknown, finished = kUnknown;
-  int before = -1;  // the message before it on its channel
+  int before = -1;  // the message before it on its channel, whose messages have consecutive numbers
 };
 
 bool is_send(const Action& action) {
@@ -26,6 +26,9 @@ bool is_send(const Action& action) {
 
 std::string where(int rank, size_t index, const Action& action) {
   return fmt::format("rank {}, action {} ({})", rank, index, to_string(action));
+}
+[[noreturn]] void fail_at(int rank, size_t index, const Action& action, std::string_view fault) {
+  fail("{}: {}", where(rank, index, action), fault);
 }
 
 // Which message every message action is about.
@@ -50,9 +53,9 @@ Matching match_messages(ActionLists lists) {
     matching.of_action.emplace_back(list.size(), -1);
     for (size_t index = 0; index < list.size(); ++index) {
       const Action& action = list[index];
-      if (action.is_message())
-        check(action.peer >= 0 && action.peer < static_cast<int>(lists.size()) && action.peer != rank,
-              "{}: there is no such other rank", where(rank, index, action));
+      if (!action.is_message()) continue;
+      if (action.peer < 0 || action.peer >= static_cast<int>(lists.size()) || action.peer == rank)
+        fail_at(rank, index, action, "there is no such other rank");
       if (action.kind == ActionKind::start_send)
         channels[{rank, action.peer, action.payload}][0].push_back({rank, index, action});
       if (action.kind == ActionKind::start_receive)
@@ -62,14 +65,12 @@ Matching match_messages(ActionLists lists) {
   for (const auto& [channel, sides] : channels) {
     const auto& [sends, receives] = sides;
     for (size_t k = 0; k < std::max(sends.size(), receives.size()); ++k) {
-      check(k < receives.size(), "{}: nobody receives it", where(sends[std::min(k, sends.size() - 1)].rank,
-            sends[std::min(k, sends.size() - 1)].index, sends[std::min(k, sends.size() - 1)].action));
-      check(k < sends.size(), "{}: nobody sends it",
-            where(receives[k].rank, receives[k].index, receives[k].action));
+      if (k >= receives.size()) fail_at(sends[k].rank, sends[k].index, sends[k].action, "nobody receives it");
+      if (k >= sends.size()) fail_at(receives[k].rank, receives[k].index, receives[k].action, "nobody sends it");
       const Started &sent = sends[k], &received = receives[k];
-      check(sent.action.tag == received.action.tag && sent.action.micro_batch == received.action.micro_batch,
-            "{} with tag {} meets {} with tag {}", where(sent.rank, sent.index, sent.action), sent.action.tag,
-            where(received.rank, received.index, received.action), received.action.tag);
+      if (sent.action.tag != received.action.tag || sent.action.micro_batch != received.action.micro_batch)
+        fail("{} with tag {} meets {} with tag {}", where(sent.rank, sent.index, sent.action), sent.action.tag,
+             where(received.rank, received.index, received.action), received.action.tag);
       const int id = static_cast<int>(matching.messages.size());
       matching.of_action[static_cast<size_t>(sent.rank)][sent.index] = id;
       matching.of_action[static_cast<size_t>(received.rank)][received.index] = id;
@@ -93,12 +94,12 @@ void match_waits(ActionLists lists, Matching& matching) {
       if (!action.is_message()) continue;
       int& id = matching.of_action[rank][index];
       if (action.kind == ActionKind::start_send || action.kind == ActionKind::start_receive) {
-        check(started.emplace(key(action), id).second, "{}: it was started before and not waited for",
-              where(static_cast<int>(rank), index, action));
+        if (!started.emplace(key(action), id).second)
+          fail_at(static_cast<int>(rank), index, action, "it was started before and not waited for");
         continue;
       }
       const auto found = started.find(key(action));
-      check(found != started.end(), "{}: it was not started", where(static_cast<int>(rank), index, action));
+      if (found == started.end()) fail_at(static_cast<int>(rank), index, action, "it was not started");
       id = found->second;
       started.erase(found);
     }
@@ -163,24 +164,20 @@ class Simulator {
 
   // Computes when the message has moved; false if a side has yet to start it or one before it.
   bool finish(int id) {
-    int first = id;  // the first message of the channel that has not finished
-    while (first >= 0 && matching_.messages[static_cast<size_t>(first)].finished == kUnknown)
-      first = matching_.messages[static_cast<size_t>(first)].before;
-    // Messages of a channel have consecutive numbers.
-    double channel_free = first >= 0 ? matching_.messages[static_cast<size_t>(first)].finished : 0;
-    for (int i = first >= 0 ? first + 1 : first_of_channel(id); i <= id; ++i) {
-      Message& message = matching_.messages[static_cast<size_t>(i)];
-      if (message.send_started == kUnknown || message.receive_started == kUnknown) return false;
-      message.finished = std::max({message.send_started, message.receive_started, channel_free}) +
-                         duration_(message.source, message.send);
-      channel_free = message.finished;
+    Message& message = matching_.messages[static_cast<size_t>(id)];
+    if (message.finished != kUnknown) return true;
+    int first = id;  // the first of the channel that has not moved yet
+    while (matching_.messages[static_cast<size_t>(first)].before >= 0 &&
+           matching_.messages[static_cast<size_t>(first) - 1].finished == kUnknown)
+      --first;
+    for (int i = first; i <= id; ++i) {
+      Message& next = matching_.messages[static_cast<size_t>(i)];
+      if (next.send_started == kUnknown || next.receive_started == kUnknown) return false;
+      const double channel_free = next.before < 0 ? 0 : matching_.messages[static_cast<size_t>(next.before)].finished;
+      next.finished = std::max({next.send_started, next.receive_started, channel_free}) +
+                      duration_(next.source, next.send);
     }
     return true;
-  }
-  int first_of_channel(int id) const {
-    while (matching_.messages[static_cast<size_t>(id)].before >= 0)
-      id = matching_.messages[static_cast<size_t>(id)].before;
-    return id;
   }
 
   void require_done() {
@@ -210,7 +207,7 @@ class Ledger {
   void check_list(const std::vector<Action>& list) {
     for (size_t index = 0; index < list.size(); ++index) {
       const std::string fault = fault_of(list[index]);
-      check(fault.empty(), "{}: {}", where(rank_, index, list[index]), fault);
+      if (!fault.empty()) fail_at(rank_, index, list[index], fault);
     }
     for (size_t i = 0; i < entries_.size(); ++i) {
       const Entry& entry = entries_[i];
