@@ -22,6 +22,11 @@ double seconds_between(std::chrono::steady_clock::time_point a, std::chrono::ste
   return std::chrono::duration<double>(b - a).count();
 }
 
+double measured_peak(Precision precision) {
+  const GemmPeak peak = measure_gemm_peak(Context{}, 0.3);
+  return precision == Precision::bf16 && peak.bf16 > 0 ? peak.bf16 : peak.f32;
+}
+
 std::string print(RunConfig config) { return ConfigFields(config).print(); }
 
 }  // namespace
@@ -33,6 +38,8 @@ Trainer::Trainer(RunConfig config) : config_(std::move(config)) {
   open_data();
   config_.model.validate();
   schedule_ = config_.lr_schedule();
+  // The peak is measured first: it makes the libraries fill what memory they keep for themselves.
+  peak_flops_ = measured_peak(config_.train.precision);
   resident_at_start_ = resident_bytes();
   engine_ = std::make_unique<Engine>(config_.engine());
   check_memory_fits(engine_->memory());
@@ -95,10 +102,6 @@ void Trainer::start_or_resume() {
 void Trainer::start_recording() {
   Facts facts = machine_facts();
   facts.emplace_back("parameters", std::to_string(config_.model.num_parameters()));
-  peak_flops_ = [&] {
-    const GemmPeak peak = measure_gemm_peak(engine_->context(), 0.3);
-    return config_.train.precision == Precision::bf16 && peak.bf16 > 0 ? peak.bf16 : peak.f32;
-  }();
   facts.emplace_back("measured peak", format_rate(peak_flops_) + "FLOP/s");
   recorder_ = std::make_unique<RunRecorder>(RunDirectory{config_.output.dir}, state_.step, print(config_),
                                             facts, Console::standard_output());
