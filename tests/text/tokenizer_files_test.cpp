@@ -116,6 +116,7 @@ TEST(TokenizerFiles, PrefixSpace) {
   const auto tokenizer = load_text(json);
   EXPECT_EQ(tokenizer->encode("abc"), (std::vector<int32_t>{8, 7}));
   EXPECT_EQ(tokenizer->encode(" abc"), (std::vector<int32_t>{8, 7}));
+  EXPECT_EQ(tokenizer->encode("[x]abc"), (std::vector<int32_t>{9, 8, 7}));
   EXPECT_TRUE(tokenizer->encode("").empty());
   std::vector<int32_t> ids;
   std::vector<ByteRange> offsets;

@@ -141,8 +141,7 @@ class BpeTokenizer final : public Tokenizer {
     const std::string_view plain = text.substr(segment.begin, segment.end - segment.begin);
     const auto base = static_cast<int64_t>(segment.begin);
     if (plain.empty()) return;
-    if (config_.add_prefix_space &&
-        UnicodeClasses::instance().of(decode_utf8(plain, 0).code) != CharClass::space) {
+    if (config_.add_prefix_space && plain[0] != ' ') {
       std::string spaced = " ";
       spaced += plain;
       if (!offsets) return encode_fast(spaced, ids, scratch);

@@ -19,7 +19,7 @@ struct BpeConfig {
   std::vector<AddedToken> added;
   SpecialTokens special;
   bool split_words = true;        // by GPT-2's pattern; false: the text is one word
-  bool add_prefix_space = false;  // to text that does not begin with white space
+  bool add_prefix_space = false;  // before text that does not begin with one
   std::string post_processor;     // JSON, kept for saving; "" for none
 };
 
