@@ -231,6 +231,8 @@ double gradient_error(const Gradient& gradient, uint64_t seed) {
 Table all_cases() {
   Table table;
   add_adamw_cases(table);
+  add_attention_cases(table);
+  add_cross_entropy_cases(table);
   add_elementwise_cases(table);
   add_embedding_cases(table);
   add_layernorm_cases(table);

@@ -81,6 +81,8 @@ struct Case {
 using Table = std::vector<Case>;
 
 void add_adamw_cases(Table& table);
+void add_attention_cases(Table& table);
+void add_cross_entropy_cases(Table& table);
 void add_elementwise_cases(Table& table);
 void add_embedding_cases(Table& table);
 void add_layernorm_cases(Table& table);

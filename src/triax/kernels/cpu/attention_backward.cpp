@@ -54,17 +54,17 @@ struct BackwardBuffers {
   float *q, *dout, *exponent, *delta;
   // Of both: [queries, keys].
   float *p, *ds;
-  float* factors;  // one row of a dropout mask
+  float* factors;  // of dropout; null without
 
-  BackwardBuffers(AttentionBuffers& buffers, int64_t padded_d) {
-    buffers.reset(7 * kBlock * padded_d + 2 * kBlock * kBlock + 3 * kBlock);
+  BackwardBuffers(AttentionBuffers& buffers, int64_t padded_d, bool dropout) {
+    buffers.reset(7 * kBlock * padded_d + (dropout ? 3 : 2) * kBlock * kBlock + 2 * kBlock);
     for (float** of_rows : {&k_panels, &v_panels, &k, &dk, &dv, &q, &dout})
       *of_rows = buffers.take(kBlock * padded_d);
     p = buffers.take(kBlock * kBlock);
     ds = buffers.take(kBlock * kBlock);
     exponent = buffers.take(kBlock);
     delta = buffers.take(kBlock);
-    factors = buffers.take(kBlock);
+    factors = dropout ? buffers.take(kBlock * kBlock) : nullptr;
   }
 };
 
@@ -78,15 +78,10 @@ struct BlockPair {
   }
 };
 
-struct MaskRow {
-  int64_t first, step, block;
-  const DropoutMask* mask;  // null: no dropout
-};
-
 // From q k^T in p and dout v^T in ds to p (after dropout) and ds, for one row and `vectors` registers
 // of keys that start at key `begin`.
 HWY_INLINE void row_gradient(const BlockPair& pair, int64_t i, int64_t begin, int64_t vectors,
-                             float scale_log2e, const BackwardBuffers& buffers, const float* factors) {
+                             float scale_log2e, const BackwardBuffers& buffers) {
   const Floats d;
   float *p_row = buffers.p + i * kBlock + begin, *ds_row = buffers.ds + i * kBlock + begin;
   const FloatVector scale = hn::Set(d, scale_log2e), exponent = hn::Set(d, buffers.exponent[i]);
@@ -97,8 +92,8 @@ HWY_INLINE void row_gradient(const BlockPair& pair, int64_t i, int64_t begin, in
     FloatVector p = exp2(hn::MulAdd(hn::Load(d, p_row + v * kLanes), scale, exponent));
     FloatVector dp = hn::Load(d, ds_row + v * kLanes);
     FloatVector dropped = p;
-    if (factors) {
-      const FloatVector factor = hn::Load(d, factors + begin + v * kLanes);
+    if (buffers.factors) {
+      const FloatVector factor = hn::Load(d, buffers.factors + i * kBlock + begin + v * kLanes);
       dropped = hn::Mul(p, factor);
       dp = hn::Mul(dp, factor);
     }
@@ -115,7 +110,7 @@ HWY_INLINE void row_gradient(const BlockPair& pair, int64_t i, int64_t begin, in
 
 // p and ds of the pair. Past the last key that a block of rows sees, kTileRows - 1 zeros follow, which
 // the products with p^T and ds^T read.
-HWY_INLINE void pair_gradient(const BlockPair& pair, float scale_log2e, const MaskRow& mask,
+HWY_INLINE void pair_gradient(const BlockPair& pair, float scale_log2e,
                               const BackwardBuffers& buffers) {
   const Floats d;
   const int64_t all = (pair.keys + kLanes - 1) / kLanes;
@@ -130,16 +125,11 @@ HWY_INLINE void pair_gradient(const BlockPair& pair, float scale_log2e, const Ma
       float *p = buffers.p + i * kBlock + begin, *ds = buffers.ds + i * kBlock + begin;
       const int64_t row = i * pair.padded_d, panel = begin * pair.padded_d;
       tile_product<Order::rows>(rows, vectors, pair.d, {buffers.q + row, pair.padded_d},
-                                {buffers.k_panels + panel, kTileColumns}, p, kBlock, Start::zero);
+                                {buffers.k_panels + panel, kTileColumns}, p, kBlock, kOverwrite);
       tile_product<Order::rows>(rows, vectors, pair.d, {buffers.dout + row, pair.padded_d},
-                                {buffers.v_panels + panel, kTileColumns}, ds, kBlock, Start::zero);
+                                {buffers.v_panels + panel, kTileColumns}, ds, kBlock, kOverwrite);
       for (int64_t r = 0; r < rows; ++r) {
-        const float* factors = nullptr;
-        if (mask.mask && vectors > 0) {
-          dropout_block(*mask.mask, mask.first + (i + r) * mask.step, mask.block, buffers.factors);
-          factors = buffers.factors;
-        }
-        row_gradient(pair, i + r, begin, vectors, scale_log2e, buffers, factors);
+        row_gradient(pair, i + r, begin, vectors, scale_log2e, buffers);
         for (int64_t v = vectors; v < zeroed; ++v) {
           hn::Store(hn::Zero(d), d, p + r * kBlock + v * kLanes);
           hn::Store(hn::Zero(d), d, ds + r * kBlock + v * kLanes);
@@ -152,8 +142,8 @@ HWY_INLINE void pair_gradient(const BlockPair& pair, float scale_log2e, const Ma
 // dv += p^T dout, dk += ds^T q, dq += ds k.
 HWY_INLINE void add_products(const BlockPair& pair, const BackwardBuffers& buffers, float* dq) {
   const int64_t vectors = (pair.d + kLanes - 1) / kLanes, ld = pair.padded_d;
-  const Start keys_start = pair.first_for_keys ? Start::zero : Start::add;
-  const Start queries_start = pair.first_for_queries ? Start::zero : Start::add;
+  const float* keys_start = pair.first_for_keys ? kOverwrite : kAdd;
+  const float* queries_start = pair.first_for_queries ? kOverwrite : kAdd;
   for (int64_t v = 0; v < vectors; v += kTileVectors) {
     const int64_t width = std::min(kTileVectors, vectors - v), column = v * kLanes;
     const auto keys_product = [&](const float* left, const float* right, float* to) {
@@ -225,9 +215,10 @@ HWY_INLINE void key_block(const BackwardArguments& args, const Span& span, int64
       buffers.exponent[i] = lse[first + i] * -std::numbers::log2e_v<float>;
     std::copy_n(delta + first, queries, buffers.delta);
     const int64_t row = options.dropout.row_offset + span.start + first;
-    const MaskRow mask = {row * options.total_heads + options.head_offset + head, options.total_heads,
-                          block, options.dropout.active() ? &args.mask : nullptr};
-    pair_gradient(pair, scale_log2e, mask, buffers);
+    for (int64_t i = 0; buffers.factors && i < queries; ++i)
+      dropout_block(args.mask, (row + i) * options.total_heads + options.head_offset + head, block,
+                    buffers.factors + i * kBlock);
+    pair_gradient(pair, scale_log2e, buffers);
     add_products(pair, buffers, args.partial_of(group, head, span.start + first));
   }
   T* dk = args.dqkv.data<T>() + (span.start + first_key) * stride + (plan.heads + head) * d;
@@ -262,7 +253,8 @@ template <typename T>
 HWY_INLINE void backward_piece(const BackwardArguments& args, int64_t index) {
   const auto [s, head, group] = args.plan.piece(index);
   const Span& span = args.plan.spans[static_cast<size_t>(s)];
-  const BackwardBuffers buffers(attention_buffers(), args.plan.padded_d);
+  const BackwardBuffers buffers(attention_buffers(), args.plan.padded_d,
+                                args.options.dropout.active());
   const int64_t groups = args.groups_of(span);
   for (int64_t block = group; block < attention_blocks(span); block += groups)
     key_block<T>(args, span, head, group, block, buffers);

@@ -81,7 +81,7 @@ HWY_INLINE void panel_scores(const KeyBlock& block, const QueryPanel& panel,
     tile_product<Order::rows>(rows, panel.vectors - skip, block.d,
                               {buffers.k + j * block.padded_d, block.padded_d},
                               {q + skip * kLanes, kTileColumns}, scores + skip * kLanes, kBlock,
-                              Start::zero);
+                              kOverwrite);
     const int64_t last = j + rows - 1 + block.shift;
     for (int64_t v = skip; v < panel.vectors; ++v) {
       FloatVector m = hn::Load(d, max + v * kLanes);
@@ -178,7 +178,7 @@ HWY_INLINE void add_values(const KeyBlock& block, const ForwardBuffers& buffers)
                                    {buffers.scores + i, kBlock},
                                    {buffers.v + v * kLanes, block.padded_d},
                                    buffers.out + i * block.padded_d + v * kLanes, block.padded_d,
-                                   block.first ? Start::zero : Start::scale, buffers.decay + i);
+                                   block.first ? kOverwrite : buffers.decay + i);
     }
 }
 

@@ -26,8 +26,9 @@ constexpr int64_t kTileColumns = kTileVectors * kLanes;
 
 // Element (i, k) of the left operand is data[i * stride + k] (rows) or data[k * stride + i] (columns).
 enum class Order { rows, columns };
-// What the product is added to: nothing, the tile in c, or the tile in c with row i times scales[i].
-enum class Start { zero, add, scale };
+// A product is added to the tile in c with its row i times scales[i]; null: the tile is overwritten.
+inline constexpr float kAdd[kTileRows] = {1, 1, 1, 1, 1, 1};
+inline constexpr const float* kOverwrite = nullptr;
 
 // Row k of the right operand starts at data + k * stride.
 struct Matrix {
@@ -37,7 +38,7 @@ struct Matrix {
 
 template <Order kOrder, int M, int N>
 HWY_NOINLINE void tile(int64_t depth, Matrix a, Matrix b, float* HWY_RESTRICT c, int64_t ldc,
-                       Start start, const float* HWY_RESTRICT scales) {
+                       const float* HWY_RESTRICT scales) {
   const Floats d;
   FloatVector sum[M][N];
 #pragma GCC unroll 8
@@ -60,7 +61,7 @@ HWY_NOINLINE void tile(int64_t depth, Matrix a, Matrix b, float* HWY_RESTRICT c,
     pa += step;
     pb += b.stride;
   }
-  if (start == Start::zero) {
+  if (scales == kOverwrite) {
 #pragma GCC unroll 8
     for (int i = 0; i < M; ++i)
 #pragma GCC unroll 8
@@ -69,7 +70,7 @@ HWY_NOINLINE void tile(int64_t depth, Matrix a, Matrix b, float* HWY_RESTRICT c,
   }
 #pragma GCC unroll 8
   for (int i = 0; i < M; ++i) {
-    const FloatVector factor = hn::Set(d, start == Start::scale ? scales[i] : 1.0f);
+    const FloatVector factor = hn::Set(d, scales[i]);
 #pragma GCC unroll 8
     for (int j = 0; j < N; ++j) {
       float* to = c + i * ldc + j * kLanes;
@@ -80,13 +81,13 @@ HWY_NOINLINE void tile(int64_t depth, Matrix a, Matrix b, float* HWY_RESTRICT c,
 
 template <Order kOrder, int M>
 HWY_INLINE void tile_rows(int64_t vectors, int64_t depth, Matrix a, Matrix b, float* c, int64_t ldc,
-                          Start start, const float* scales) {
+                          const float* scales) {
   switch (vectors) {
-    case 1: return tile<kOrder, M, 1>(depth, a, b, c, ldc, start, scales);
-    case 2: return tile<kOrder, M, 2>(depth, a, b, c, ldc, start, scales);
+    case 1: return tile<kOrder, M, 1>(depth, a, b, c, ldc, scales);
+    case 2: return tile<kOrder, M, 2>(depth, a, b, c, ldc, scales);
 #if HWY_TARGET != HWY_AVX2
-    case 3: return tile<kOrder, M, 3>(depth, a, b, c, ldc, start, scales);
-    case 4: return tile<kOrder, M, 4>(depth, a, b, c, ldc, start, scales);
+    case 3: return tile<kOrder, M, 3>(depth, a, b, c, ldc, scales);
+    case 4: return tile<kOrder, M, 4>(depth, a, b, c, ldc, scales);
 #endif
     default: return;
   }
@@ -96,23 +97,23 @@ HWY_INLINE void tile_rows(int64_t vectors, int64_t depth, Matrix a, Matrix b, fl
 // columns and an inner dimension of `depth`. Right operand and c are aligned to registers.
 template <Order kOrder>
 HWY_INLINE void tile_product(int64_t rows, int64_t vectors, int64_t depth, Matrix a, Matrix b,
-                             float* c, int64_t ldc, Start start, const float* scales = nullptr) {
+                             float* c, int64_t ldc, const float* scales) {
   if (rows == kTileRows)
-    return tile_rows<kOrder, kTileRows>(vectors, depth, a, b, c, ldc, start, scales);
+    return tile_rows<kOrder, kTileRows>(vectors, depth, a, b, c, ldc, scales);
   const auto advance = [&](int64_t done) {
     a.data += kOrder == Order::rows ? done * a.stride : done;
     c += done * ldc;
     if (scales) scales += done;
   };
   if (rows & 4) {
-    tile_rows<kOrder, 4>(vectors, depth, a, b, c, ldc, start, scales);
+    tile_rows<kOrder, 4>(vectors, depth, a, b, c, ldc, scales);
     advance(4);
   }
   if (rows & 2) {
-    tile_rows<kOrder, 2>(vectors, depth, a, b, c, ldc, start, scales);
+    tile_rows<kOrder, 2>(vectors, depth, a, b, c, ldc, scales);
     advance(2);
   }
-  if (rows & 1) tile_rows<kOrder, 1>(vectors, depth, a, b, c, ldc, start, scales);
+  if (rows & 1) tile_rows<kOrder, 1>(vectors, depth, a, b, c, ldc, scales);
 }
 
 // to[c * to_stride + r] = from[r * from_stride + c] for r < rows and c < columns, both rounded up to

@@ -1,0 +1,14 @@
+// The CPU's cross-entropy. Arguments have been checked by the functions of the same names in triax::.
+#pragma once
+
+#include "triax/kernels/cross_entropy.h"
+
+namespace triax::cpu {
+
+void softmax_statistics(const Tensor& logits, const Tensor& targets, int64_t vocab_start,
+                        int64_t vocab_size, const Tensor& row_max, const Tensor& row_sum,
+                        const Tensor& target_logit);
+void cross_entropy_backward(const Tensor& logits, const Tensor& targets, int64_t vocab_start,
+                            int64_t vocab_size, const Tensor& lse, const Tensor& weight);
+
+}  // namespace triax::cpu
