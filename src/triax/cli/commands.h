@@ -10,6 +10,7 @@ void add_bench_command(CLI::App& app);
 void add_checkpoint_command(CLI::App& app);
 void add_completion_command(CLI::App& app);
 void add_config_command(CLI::App& app);
+void add_convert_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
 void add_info_command(CLI::App& app);
 void add_pack_command(CLI::App& app);

@@ -43,6 +43,7 @@ void add_commands(CLI::App& app) {
   add_checkpoint_command(app);
   add_completion_command(app);
   add_config_command(app);
+  add_convert_command(app);
   add_generate_command(app);
   add_info_command(app);
   add_pack_command(app);

@@ -24,13 +24,40 @@ T typed(const JsonFile& file, dom::element value, std::string_view key, const ch
   return result;
 }
 
+// transformers writes "no limit" as the integer 1e30 ("model_max_length": 1000000000000000019884624838656),
+// which the parser refuses as too large. With ".0" behind it is a floating-point number like any other.
+std::string widen_huge_integers(std::string_view json) {
+  std::string widened;
+  bool in_string = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (in_string && c == '\\' && i + 1 < json.size()) {
+      widened += c;
+      widened += json[++i];
+      continue;
+    }
+    if (c == '"') in_string = !in_string;
+    const size_t end = in_string ? i : std::min(json.find_first_not_of("0123456789", i), json.size());
+    if (end <= i) {
+      widened += c;
+      continue;
+    }
+    widened += json.substr(i, end - i);
+    const bool integer = end == json.size() || (json[end] != '.' && json[end] != 'e' && json[end] != 'E');
+    if (integer && end - i > 18 && (i == 0 || json[i - 1] != '.')) widened += ".0";
+    i = end - 1;
+  }
+  return widened;
+}
+
 }  // namespace
 
 TextFile read_text_file(const fs::path& path) { return {path, read_file(path)}; }
 
 JsonFile::JsonFile(TextFile file) : path_(std::move(file.path)), size_(file.content.size()) {
   dom::element top;
-  const auto status = parser_.parse(file.content).get(top);
+  auto status = parser_.parse(file.content).get(top);
+  if (status == simdjson::NUMBER_ERROR) status = parser_.parse(widen_huge_integers(file.content)).get(top);
   check(status == simdjson::SUCCESS, "{}: not valid JSON ({}); the file may be cut off", name(),
         simdjson::error_message(status));
   check(top.get(root_) == simdjson::SUCCESS, "{}: must hold a JSON object", name());
