@@ -33,6 +33,22 @@ std::string did_you_mean(const std::string& word, const std::vector<std::string>
   return near.empty() ? "" : fmt::format("; did you mean {}?", near);
 }
 
+// "--precision: Check x value in {bf16->1,fp32->0} OR {1,0} FAILED" says to a person:
+// "--precision: x is not one of bf16, fp32".
+std::string readable(const std::string& message) {
+  const size_t check = message.find(": Check "), value = message.find(" value in {"),
+               end = message.find('}');
+  if (check == std::string::npos || value == std::string::npos || end == std::string::npos)
+    return message;
+  std::vector<std::string> names;
+  for (const std::string& choice :
+       split(std::string_view(message).substr(value + 11, end - value - 11), ',')) {
+    names.push_back(choice.substr(0, choice.find("->")));
+  }
+  return fmt::format("{}: {} is not one of {}", message.substr(0, check),
+                     message.substr(check + 8, value - check - 8), fmt::join(names, ", "));
+}
+
 }  // namespace
 
 const CLI::App& deepest_command(const CLI::App& app) {
@@ -51,7 +67,7 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
   const std::string name = full_name(command);
   const std::string help = fmt::format(" (see `{} --help`)", name);
   const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
-  if (unknown.empty()) return error.what() + help;
+  if (unknown.empty()) return readable(error.what()) + help;
   const std::string& word = unknown.front();
   if (word.size() > 1 && word[0] == '-') {
     const std::string option = word.substr(0, word.find('='));
