@@ -118,6 +118,20 @@ TEST_F(PackTest, DocumentsBecomeSequencesEndedByEod) {
   EXPECT_EQ(IndexedDataset(pack_documents(ByteTokenizer(70000), wide).dataset).token_type(), TokenType::i32);
 }
 
+TEST_F(PackTest, SentencesBecomeSequences) {
+  auto o = options({file("a.jsonl", "{\"text\": \"One. Two\\nlines.\"}\n{\"text\": \"\"}\n{\"text\": \"Three.\"}\n")});
+  o.sentences = true;
+  const PackReport report = pack_documents(ByteTokenizer(), o);
+  EXPECT_EQ(report.dataset, directory_.path() / "out_text_sentence");
+  const IndexedDataset data(report.dataset);
+  EXPECT_EQ(data.num_sequences(), 3);
+  EXPECT_EQ(data.num_documents(), 3);
+  EXPECT_EQ(data.length(0), 4);
+  EXPECT_EQ(texts(report.dataset), (std::vector<std::string>{"One.Two lines.", "", "Three."}));
+  o.language = "de";
+  EXPECT_NE(error_of([&] { pack_documents(ByteTokenizer(), o); }).find("language of the sentences"), std::string::npos);
+}
+
 TEST_F(PackTest, TheNumberOfThreadsChangesNothing) {
   const std::vector<fs::path> inputs = {corpus("a.jsonl", 400, 1), corpus("b.jsonl", 300, 2)};
   auto o = options(inputs, "one");

@@ -23,11 +23,18 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::vector<std::string> files, datasets;
-  std::string tokenizer, output, dataset, format = "auto", field = "text", max_document = "64M";
+  std::string tokenizer, output, dataset, format = "auto", field = "text", max_document = "64M", language = "en";
   int threads = 0;
-  bool skip_bad = false, no_eod = false, force = false, with_special = false, plain = false;
+  bool skip_bad = false, no_eod = false, sentences = false, force = false, with_special = false, plain = false;
   int64_t first = 0, count = -1;
 };
+
+// "12s (35 MiB/s)"; the rate is of a run that did all of it.
+std::string took(const PackReport& report) {
+  const std::string time = report.seconds < 10 ? fmt::format("{:.1f}s", report.seconds) : format_duration(report.seconds);
+  if (report.resumed_documents > 0 || report.seconds <= 0) return time;
+  return fmt::format("{} ({}/s)", time, format_bytes(static_cast<double>(report.text_bytes) / report.seconds));
+}
 
 void pack(const Options& options) {
   check(!options.files.empty(), "no files were given; see `triax pack --help`");
@@ -41,6 +48,8 @@ void pack(const Options& options) {
                  .skip_bad = options.skip_bad,
                  .max_document_bytes = parse_bytes(options.max_document, "--max-document")};
   o.append_eod = !options.no_eod;
+  o.sentences = options.sentences;
+  o.language = options.language;
   o.threads = options.threads;
   o.force = options.force;
   o.show_progress = true;
@@ -57,7 +66,7 @@ void pack(const Options& options) {
   fmt::print("{} documents, {} of text, {} tokens ({:.2f} bytes each) in {} -> {}.bin, .idx\n", report.documents,
              format_bytes(static_cast<double>(report.text_bytes)), report.tokens,
              static_cast<double>(report.text_bytes) / static_cast<double>(std::max<uint64_t>(report.tokens, 1)),
-             format_duration(report.seconds), report.dataset.string());
+             took(report), report.dataset.string());
 }
 
 void inspect(const Options& options) {
@@ -119,7 +128,7 @@ void verify(const Options& options) {
   progress.finish();
   fmt::print("{}: {} documents, {} tokens, largest {}: sound\n", data.path().string(), data.num_documents(),
              data.num_tokens(), largest);
-  if (eod >= 0 && without_eod > 0)
+  if (eod >= 0 && without_eod > 0 && data.num_sequences() == data.num_documents())
     fmt::print("{} of {} sequences do not end with the end-of-document token {}\n", without_eod, data.num_sequences(), eod);
 }
 
@@ -198,6 +207,9 @@ void add_pack_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--field", o->field, "field of the JSON objects that holds the text")->capture_default_str();
   command->add_flag("--no-eod", o->no_eod, "no end-of-document token after each document");
+  CLI::Option* sentences = command->add_flag(
+      "--sentences", o->sentences, "for BERT: a sequence is a sentence, without end-of-document tokens; writes PREFIX_text_sentence.bin and .idx");
+  command->add_option("--language", o->language, "of the sentences, such as en, de, zh")->needs(sentences)->capture_default_str();
   command->add_flag("--skip-bad", o->skip_bad, "leave out records that are not JSON, not UTF-8, or too long, and count them");
   command->add_option("--max-document", o->max_document, "longest document, such as 512M")->capture_default_str();
   command->add_option("-j,--threads", o->threads, "tokenising threads; 0 is one a core")->check(CLI::NonNegativeNumber)->capture_default_str();

@@ -6,6 +6,7 @@
 #include <deque>
 #include <exception>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -17,6 +18,7 @@
 #include "triax/base/progress.h"
 #include "triax/base/text.h"
 #include "triax/data/pack_journal.h"
+#include "triax/data/sentences.h"
 
 namespace triax {
 namespace fs = std::filesystem;
@@ -39,7 +41,9 @@ struct PackedBatch {
 class BatchPacker {
  public:
   BatchPacker(const Tokenizer& tokenizer, const PackOptions& options, TokenType type, int32_t eod)
-      : tokenizer_(tokenizer), parser_(options.documents), type_(type), eod_(eod) {}
+      : tokenizer_(tokenizer), parser_(options.documents), type_(type), eod_(eod) {
+    if (options.sentences) splitter_ = std::make_unique<SentenceSplitter>(options.language);
+  }
 
   PackedBatch pack(const DocumentBatch& batch) {
     PackedBatch out;
@@ -56,21 +60,31 @@ class BatchPacker {
 
  private:
   void add(const Document& document, PackedBatch& out) {
-    ids_.clear();
-    tokenizer_.encode(document.text, ids_);
     out.text_bytes += document.text.size();
     // A document without tokens stays a document, without a sequence.
-    out.sequences.push_back(ids_.empty() ? 0 : 1);
+    out.sequences.push_back(0);
+    if (splitter_) {
+      for (const std::string_view sentence : splitter_->split(document.text)) add_sequence(sentence, out);
+    } else {
+      add_sequence(document.text, out);
+    }
+  }
+
+  void add_sequence(std::string_view text, PackedBatch& out) {
+    ids_.clear();
+    tokenizer_.encode(text, ids_);
     if (ids_.empty()) return;
     if (eod_ >= 0) ids_.push_back(eod_);
     encode_tokens(ids_, type_, out.tokens);
     out.lengths.push_back(static_cast<int32_t>(ids_.size()));
+    ++out.sequences.back();
   }
 
   const Tokenizer& tokenizer_;
   DocumentParser parser_;
   TokenType type_;
   int32_t eod_;
+  std::unique_ptr<SentenceSplitter> splitter_;
   std::vector<int32_t> ids_;
 };
 
@@ -82,9 +96,10 @@ class PackPipeline {
                InputPosition start, int workers)
       : reader_(options.inputs, options.documents, start),
         limit_(kBytesInFlight + kBytesInFlightPerWorker * static_cast<uint64_t>(workers)) {
-    threads_.emplace_back([this] { read(); });
     for (int w = 0; w < workers; ++w)
-      threads_.emplace_back([this, &tokenizer, &options, type, eod] { work(BatchPacker(tokenizer, options, type, eod)); });
+      packers_.push_back(std::make_unique<BatchPacker>(tokenizer, options, type, eod));
+    threads_.emplace_back([this] { read(); });
+    for (const auto& packer : packers_) threads_.emplace_back([this, &packer] { work(*packer); });
   }
   ~PackPipeline() {
     {
@@ -139,7 +154,7 @@ class PackPipeline {
     changed_.notify_all();
   }
 
-  void work(BatchPacker packer) {
+  void work(BatchPacker& packer) {
     for (;;) {
       DocumentBatch batch;
       {
@@ -158,6 +173,7 @@ class PackPipeline {
   }
 
   DocumentReader reader_;
+  std::vector<std::unique_ptr<BatchPacker>> packers_;
   const uint64_t limit_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -213,7 +229,8 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 }  // namespace
 
 fs::path packed_dataset_path(const PackOptions& options) {
-  return fmt::format("{}_{}_document", options.output.string(), options.documents.field);
+  return fmt::format("{}_{}_{}", options.output.string(), options.documents.field,
+                     options.sentences ? "sentence" : "document");
 }
 
 PackReport pack_documents(const Tokenizer& tokenizer, const PackOptions& options) {

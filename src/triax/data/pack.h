@@ -24,6 +24,10 @@ struct PackOptions {
   std::filesystem::path output{};  // PREFIX
   DocumentOptions documents{};
   bool append_eod = true;  // the tokenizer's end-of-document token after each document
+  // For BERT: a sequence is a sentence, a document is several; PREFIX_<field>_sentence. Without
+  // end-of-document tokens, whatever append_eod says.
+  bool sentences = false;
+  std::string language = "en";  // of the sentences
   int threads = 0;         // workers; 0: one a core
   bool force = false;      // begin anew, over whatever is there
   double journal_seconds = 10;
@@ -42,7 +46,7 @@ struct PackReport {
   bool was_complete = false;              // there was nothing left to do
 };
 
-// PREFIX_<field>_document, as Megatron's tools name it.
+// PREFIX_<field>_document, or _sentence, as Megatron's tools name it.
 std::filesystem::path packed_dataset_path(const PackOptions& options);
 
 // Throws when an input is bad, when the output belongs to something else, or when the inputs or the

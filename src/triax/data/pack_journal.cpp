@@ -50,13 +50,14 @@ PackJournal make_pack_journal(const Tokenizer& tokenizer, const PackOptions& opt
   journal.tokenizer_kind = tokenizer.kind();
   journal.tokenizer_fingerprint = hex64(tokenizer_fingerprint(tokenizer));
   journal.vocab_size = tokenizer.vocab_size();
-  if (options.append_eod) {
+  if (options.append_eod && !options.sentences) {
     const auto eod = tokenizer.special_tokens().eod;
     check(eod.has_value(), "the tokenizer has no token that ends a document; add one to its vocabulary, or say --no-eod");
     journal.eod = *eod;
   }
   journal.format = format_name(options.documents.format);
   journal.field = options.documents.field;
+  journal.sentences = options.sentences ? options.language : "";
   journal.max_document_bytes = options.documents.max_document_bytes;
   return journal;
 }
@@ -79,6 +80,7 @@ std::optional<PackJournal> read_pack_journal(const fs::path& dataset) {
     journal.eod = j.at("eod");
     journal.format = j.at("format");
     journal.field = j.at("field");
+    journal.sentences = j.at("sentences");
     journal.max_document_bytes = j.at("max_document_bytes");
     const json& done = j.at("done");
     journal.input = {done.at("file"), done.at("offset"), done.at("line")};
@@ -102,6 +104,7 @@ void write_pack_journal(const fs::path& dataset, const PackJournal& journal) {
       {"eod", journal.eod},
       {"format", journal.format},
       {"field", journal.field},
+      {"sentences", journal.sentences},
       {"max_document_bytes", journal.max_document_bytes},
       {"done",
        {{"file", journal.input.file}, {"offset", journal.input.offset}, {"line", journal.input.line},
@@ -120,6 +123,7 @@ std::string pack_difference(const PackJournal& before, const PackJournal& now) {
   if (before.tokenizer_fingerprint != now.tokenizer_fingerprint || before.vocab_size != now.vocab_size) return "the tokenizer is another";
   if (before.eod != now.eod) return "the end-of-document token is another";
   if (before.format != now.format || before.field != now.field) return "the format or field of the documents is another";
+  if (before.sentences != now.sentences) return "the language of the sentences is another";
   if (before.max_document_bytes != now.max_document_bytes) return "the longest document allowed is another";
   return {};
 }

@@ -21,6 +21,7 @@ struct PackJournal {
   int64_t vocab_size = 0;
   int64_t eod = -1;      // -1: none is appended
   std::string format, field;
+  std::string sentences;  // language of the sentences, empty: a document is one sequence
   uint64_t max_document_bytes = 0;
 
   // How far it is.
