@@ -31,7 +31,12 @@ std::string join(const std::vector<int>& ranks) {
 
 bool OperationBody::advance() {
   promise_type& promise = handle_.promise();
-  if (promise.waiting_for && !promise.waiting_for->met()) return false;
+  try {
+    if (promise.waiting_for && !promise.waiting_for->met()) return false;
+  } catch (...) {  // for the one who waits for this operation, who may not be the one who moves it
+    promise.error = std::current_exception();
+    return true;
+  }
   promise.waiting_for = nullptr;
   handle_.resume();
   return handle_.done();
