@@ -64,7 +64,7 @@ class Collectives : public testing::TestWithParam<bool> {
     if (GetParam()) {
       own_ = world().split("shared", 0, world().rank());
     } else {
-      own_ = std::make_unique<MpiCommunicator>(std::make_shared<Progress>(ProgressOptions{}), mpi::Group::world(), "messages", false);
+      own_ = std::make_unique<MpiCommunicator>(std::make_shared<OperationEngine>(OperationOptions{}), mpi::Group::world(), "messages", false);
     }
   }
   Communicator& group() { return *own_; }
@@ -252,7 +252,7 @@ TEST_P(Collectives, AMessageOfAnotherLengthIsAnError) {
 
 // The two ways of travelling give the same bits, which is what makes grids on any hosts agree.
 TEST(AllReduce, HasTheSameBitsThroughMemoryAndMessages) {
-  const auto messages = std::make_unique<MpiCommunicator>(std::make_shared<Progress>(ProgressOptions{}), mpi::Group::world(), "messages", false);
+  const auto messages = std::make_unique<MpiCommunicator>(std::make_shared<OperationEngine>(OperationOptions{}), mpi::Group::world(), "messages", false);
   const int64_t n = 300'007;
   std::vector<float> a = numbers<float>(world().rank(), n), b = a;
   world().communicator().all_reduce(view(a));
@@ -262,7 +262,7 @@ TEST(AllReduce, HasTheSameBitsThroughMemoryAndMessages) {
 
 // With a thread of its own the progress goes on while the rank computes.
 TEST(ProgressThread, FinishesWhatWasStarted) {
-  auto progress = std::make_shared<Progress>(ProgressOptions{.thread = true});
+  auto progress = std::make_shared<OperationEngine>(OperationOptions{.thread = true});
   for (const bool shared : {false, true}) {
     MpiCommunicator group(progress, mpi::Group::world(), "threaded", shared);
     const int64_t n = 200'003;
