@@ -159,6 +159,21 @@ TEST_F(TrainerTest, BatchRampReachesTheGlobalBatch) {
   EXPECT_EQ(batches, (std::vector<int64_t>{2, 2, 4, 6, 8, 8, 8, 8, 8, 8, 8, 8}));
 }
 
+void expect_contains(const std::string& message, const std::string& part) {
+  EXPECT_NE(message.find(part), std::string::npos) << message;
+}
+
+TEST_F(TrainerTest, RefusesDataOfAnotherVocabulary) {
+  RunConfig c = config("refused");
+  c.model.vocab_size = 20;
+  try {
+    Trainer(c).run();
+    FAIL() << "token 49 went into a vocabulary of 20";
+  } catch (const Error& error) {
+    expect_contains(error.what(), "vocabulary");
+  }
+}
+
 TEST_F(TrainerTest, RefusesWhatCannotWork) {
   const auto message = [&](auto&& change) -> std::string {
     RunConfig c = config("refused");
@@ -170,17 +185,13 @@ TEST_F(TrainerTest, RefusesWhatCannotWork) {
     }
     return "nothing";
   };
-  EXPECT_NE(message([](RunConfig& c) { c.train.global_batch_size = 5; }).find("the nearest are 4 and 6"),
-            std::string::npos);
-  EXPECT_NE(message([](RunConfig& c) { c.train.sequence_length = 64; }).find("model.max_positions = 16"),
-            std::string::npos);
-  EXPECT_NE(message([](RunConfig& c) { c.model.vocab_size = 20; }).find("20"), std::string::npos);
-  EXPECT_NE(message([](RunConfig& c) { c.model.vocab_size = 0; }).find("model.vocab_size"), std::string::npos);
-  EXPECT_NE(message([](RunConfig& c) {
-              c.model.hidden_size = 65536;
-              c.model.num_layers = 96;
-            }).find("needs"),
-            std::string::npos);
+  expect_contains(message([](RunConfig& c) { c.train.global_batch_size = 5; }), "the nearest are 4 and 6");
+  expect_contains(message([](RunConfig& c) { c.train.sequence_length = 64; }), "model.max_positions = 16");
+  expect_contains(message([](RunConfig& c) { c.model.vocab_size = 0; }), "model.vocab_size");
+  expect_contains(message([](RunConfig& c) {
+    c.model.hidden_size = 65536;
+    c.model.num_layers = 96;
+  }), "lower train.micro_batch_size");
   EXPECT_FALSE(fs::exists(folder_.path() / "refused"));
 }
 

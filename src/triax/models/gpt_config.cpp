@@ -47,4 +47,10 @@ double GptConfig::flops_per_token(int64_t sequence_length) const {
   return 3 * forward;
 }
 
+double GptConfig::needed_flops_per_token(int64_t sequence_length) const {
+  const auto h = static_cast<double>(hidden_size), s = static_cast<double>(sequence_length);
+  const double unneeded_keys = (s - 1) / 2;  // a token sees (s + 1) / 2 keys on average
+  return flops_per_token(sequence_length) - 3 * static_cast<double>(num_layers) * 4 * unneeded_keys * h;
+}
+
 }  // namespace triax

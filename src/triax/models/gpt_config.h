@@ -56,9 +56,12 @@ struct GptConfig {
 
   // P of Eq. 2 in Narayanan et al. 2021, for the unpadded vocabulary, exactly: embeddings, layers, norms.
   int64_t num_parameters() const;
-  // FLOPs of the model's arithmetic, forward and backward, for one token of a sequence of s: three
-  // times the forward's products, attention counted in full (Eq. 3 less its recomputation).
+  // FLOPs of the matrix products, forward and backward, for one token of a sequence of s as the papers
+  // count them: three times the forward's, attention in full (Eq. 3 less its recomputation; Eq. 7 of
+  // Korthikanti et al. 2022).
   double flops_per_token(int64_t sequence_length) const;
+  // The same, but of causal attention only the half that is needed: what MFU is reported with here.
+  double needed_flops_per_token(int64_t sequence_length) const;
 };
 
 }  // namespace triax

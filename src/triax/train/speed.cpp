@@ -47,7 +47,7 @@ TrainingSpeed measure_training_speed(Engine& engine, int64_t micro_batches, doub
   const auto tokens = static_cast<double>(micro_batches * config.micro_batch_size * config.sequence_length);
   speed.tokens_per_second = tokens / speed.mean_step_seconds;
   speed.model_flops_per_second =
-      speed.tokens_per_second * config.model.flops_per_token(config.sequence_length);
+      speed.tokens_per_second * config.model.needed_flops_per_token(config.sequence_length);
   return speed;
 }
 

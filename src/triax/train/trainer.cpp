@@ -41,6 +41,8 @@ Trainer::Trainer(RunConfig config) : config_(std::move(config)) {
   // The peak is measured first: it makes the libraries fill what memory they keep for themselves.
   peak_flops_ = measured_peak(config_.train.precision);
   resident_at_start_ = resident_bytes();
+  const auto parameters = static_cast<size_t>(config_.model.num_parameters());
+  check_memory_fits({{"weights, gradients, optimizer", 16 * parameters}});  // before asking for any of it
   engine_ = std::make_unique<Engine>(config_.engine());
   check_memory_fits(engine_->memory());
   start_or_resume();
@@ -179,7 +181,7 @@ void Trainer::train_one_step() {
   metrics.step_seconds = seconds_between(begin, Clock::now());
   metrics.tokens_per_second = static_cast<double>(tokens) / metrics.step_seconds;
   metrics.model_flops_per_second =
-      metrics.tokens_per_second * config_.model.flops_per_token(config_.train.sequence_length);
+      metrics.tokens_per_second * config_.model.needed_flops_per_token(config_.train.sequence_length);
   metrics.mfu = metrics.model_flops_per_second / peak_flops_;
   metrics.consumed_tokens = state_.consumed_tokens;
   recorder_->step(metrics);
