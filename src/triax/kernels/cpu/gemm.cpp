@@ -281,7 +281,7 @@ void run(const Product& p, const FinishTile& finish, float* sums_over_k) {
       const int64_t depth = std::min(step, k - begin);
       if (sums_over_k && col == 0)
         add_sums_over_k(a, row, rows, begin, begin + depth, sums_over_k + row);
-      const auto* multiply_tile = single ? &sgemm : &matmul;
+      const auto multiply_tile = single ? sgemm : matmul;
       multiply_tile(rows, cols, depth, a.at(row, begin), b.at(begin, col),
                     begin > 0 ? 1.0f : p.beta, to);
     }
