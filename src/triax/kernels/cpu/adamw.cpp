@@ -1,33 +1,80 @@
 #include <cmath>
 
-#include "triax/base/parallel.h"
+#include "triax/kernels/cpu/adamw_factors.h"
 #include "triax/kernels/cpu/ops.h"
+#include "triax/kernels/cpu/rows.h"
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "triax/kernels/cpu/adamw.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "triax/kernels/cpu/lanes-inl.h"
+
+HWY_BEFORE_NAMESPACE();
 namespace triax::cpu {
+namespace HWY_NAMESPACE {
+
+void update(const AdamWFactors& f, int64_t count, float* param, const float* grad, float* m,
+            float* v) {
+  const Floats d;
+  const auto beta1 = hn::Set(d, f.beta1), beta2 = hn::Set(d, f.beta2);
+  const auto grad1 = hn::Set(d, f.grad1), grad2 = hn::Set(d, f.grad2);
+  const auto gradient_scale = hn::Set(d, f.gradient_scale), keep = hn::Set(d, f.keep);
+  const auto rate = hn::Set(d, f.rate), root = hn::Set(d, f.root);
+  const auto epsilon = hn::Set(d, f.epsilon);
+  for_lanes(count, [&](int64_t j, auto lanes) HWY_ATTR {
+    const auto g = hn::Mul(load(grad + j, lanes), gradient_scale);
+    const auto mean = hn::MulAdd(beta1, load(m + j, lanes), hn::Mul(grad1, g));
+    const auto square = hn::MulAdd(beta2, load(v + j, lanes), hn::Mul(hn::Mul(grad2, g), g));
+    const auto below = hn::MulAdd(hn::Sqrt(square), root, epsilon);
+    const auto step = hn::Div(hn::Mul(rate, mean), below);
+    store(mean, m + j, lanes);
+    store(square, v + j, lanes);
+    store(hn::MulSub(load(param + j, lanes), keep, step), param + j, lanes);
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace triax::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace triax::cpu {
+
+HWY_EXPORT(update);
 
 void adamw_update(const AdamWStep& step, const Tensor& param, const Tensor& grad, const Tensor& m,
                   const Tensor& v, const Tensor& copy) {
-  float *p = param.data<float>(), *m1 = m.data<float>(), *m2 = v.data<float>();
-  const float* g = grad.data<float>();
-  const double correction1 = 1 - std::pow(double{step.beta1}, static_cast<double>(step.step));
-  const double correction2 = 1 - std::pow(double{step.beta2}, static_cast<double>(step.step));
-  const auto rate = static_cast<float>(step.learning_rate / correction1);
-  const auto root = static_cast<float>(1 / std::sqrt(correction2));
-  const float keep = 1 - step.learning_rate * step.weight_decay;
-  parallel_for(param.numel(), 1 << 16, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const float gi = g[i] * step.gradient_scale;
-      m1[i] = step.beta1 * m1[i] + (1 - step.beta1) * gi;
-      m2[i] = step.beta2 * m2[i] + (1 - step.beta2) * gi * gi;
-      p[i] = p[i] * keep - rate * m1[i] / (std::sqrt(m2[i]) * root + step.epsilon);
+  const double beta1 = step.beta1, beta2 = step.beta2, rate = step.learning_rate;
+  const auto t = static_cast<double>(step.step);
+  const AdamWFactors factors{
+      .beta1 = step.beta1,
+      .beta2 = step.beta2,
+      .grad1 = static_cast<float>(1 - beta1),
+      .grad2 = static_cast<float>(1 - beta2),
+      .gradient_scale = step.gradient_scale,
+      .keep = static_cast<float>(1 - rate * static_cast<double>(step.weight_decay)),
+      .rate = static_cast<float>(rate / (1 - std::pow(beta1, t))),
+      .root = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, t))),
+      .epsilon = step.epsilon};
+  // The copy is made of a stretch whose parameters are still in the first-level cache.
+  constexpr int64_t kStretch = 1024;
+  parallel_for(param.numel(), kPieceElements, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i += kStretch) {
+      const int64_t count = std::min(kStretch, end - i);
+      float* p = param.data<float>() + i;
+      HWY_DYNAMIC_DISPATCH(update)
+      (factors, count, p, grad.data<float>() + i, m.data<float>() + i, v.data<float>() + i);
       if (!copy.defined()) continue;
       if (copy.dtype() == DType::bf16) {
-        copy.data<bf16>()[i] = bf16(p[i]);
+        convert_row(p, count, copy.data<bf16>() + i);
       } else {
-        copy.data<f16>()[i] = f16(p[i]);
+        convert_row(p, count, copy.data<f16>() + i);
       }
     }
   });
 }
 
 }  // namespace triax::cpu
+#endif

@@ -1,196 +1,191 @@
-#include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "triax/base/parallel.h"
 #include "triax/kernels/cpu/ops.h"
+#include "triax/kernels/cpu/partial_sums.h"
 #include "triax/kernels/cpu/rows.h"
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "triax/kernels/cpu/elementwise.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "triax/kernels/cpu/lanes-inl.h"
+
+HWY_BEFORE_NAMESPACE();
 namespace triax::cpu {
-namespace {
+namespace HWY_NAMESPACE {
 
-struct Extent {
-  int64_t n, h;
-};
-
-// As few and long rows as the tensors' strides allow.
-Extent extent_of(std::initializer_list<const Tensor*> tensors) {
-  bool contiguous = true;
-  const Tensor& first = **tensors.begin();
-  for (const Tensor* t : tensors) contiguous = contiguous && (!t->defined() || t->is_contiguous());
-  if (contiguous && first.rank() != 2) return {1, first.numel()};
-  return {first.dim(0), first.dim(1)};
-}
-
-template <typename Body>
-void for_each_element(Extent extent, const Body& body) {
-  if (extent.n == 1) {
-    parallel_for(extent.h, 1 << 16, [&](int64_t begin, int64_t end) {
-      for (int64_t j = begin; j < end; ++j) body(0, j);
-    });
-    return;
-  }
-  parallel_for(extent.n, row_grain(extent.h), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      for (int64_t j = 0; j < extent.h; ++j) body(i, j);
+// y = alpha x + beta y for beta 0 or 1.
+template <typename T>
+HWY_INLINE void combine(float alpha, const T* x, bool add, T* y, int64_t count) {
+  const auto factor = hn::Set(Floats(), alpha);
+  for_lanes(count, [&](int64_t j, auto lanes) HWY_ATTR {
+    const auto value = load(x + j, lanes);
+    store(add ? hn::MulAdd(factor, value, load(y + j, lanes)) : hn::Mul(factor, value), y + j,
+          lanes);
   });
 }
 
-constexpr float kTanhScale = 0.7978845608028654f, kTanhCubic = 0.044715f;
-
-float activate(Activation activation, float x) {
-  if (activation == Activation::gelu_erf) return 0.5f * x * (1 + std::erf(x * 0.70710678f));
-  return 0.5f * x * (1 + std::tanh(kTanhScale * (x + kTanhCubic * x * x * x)));
+void combine_f32(float alpha, const float* x, bool add, float* y, int64_t count) {
+  combine(alpha, x, add, y, count);
+}
+void combine_bf16(float alpha, const bf16* x, bool add, bf16* y, int64_t count) {
+  combine(alpha, x, add, y, count);
 }
 
-float activation_slope(Activation activation, float x) {
-  if (activation == Activation::gelu_erf)
-    return 0.5f * (1 + std::erf(x * 0.70710678f)) + x * 0.3989422804f * std::exp(-0.5f * x * x);
-  const float t = std::tanh(kTanhScale * (x + kTanhCubic * x * x * x));
-  return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * kTanhScale * (1 + 3 * kTanhCubic * x * x);
+double squares(const float* x, int64_t count) {
+  using Doubles = hn::CappedTag<double, 8>;
+  const Doubles d;
+  const hn::Rebind<float, Doubles> df;
+  constexpr auto kDoubles = static_cast<int64_t>(hn::MaxLanes(d));
+  auto s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+  int64_t j = 0;
+  for (; j + 4 * kDoubles <= count; j += 4 * kDoubles) {
+    const auto x0 = hn::PromoteTo(d, hn::LoadU(df, x + j));
+    const auto x1 = hn::PromoteTo(d, hn::LoadU(df, x + j + kDoubles));
+    const auto x2 = hn::PromoteTo(d, hn::LoadU(df, x + j + 2 * kDoubles));
+    const auto x3 = hn::PromoteTo(d, hn::LoadU(df, x + j + 3 * kDoubles));
+    s0 = hn::MulAdd(x0, x0, s0), s1 = hn::MulAdd(x1, x1, s1);
+    s2 = hn::MulAdd(x2, x2, s2), s3 = hn::MulAdd(x3, x3, s3);
+  }
+  double sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
+  for (; j < count; ++j) sum += double{x[j]} * double{x[j]};
+  return sum;
 }
 
-float dropout_factor(const Dropout& dropout, int64_t row, int64_t col, int64_t cols) {
-  if (!dropout.active()) return 1;
-  const int64_t total = dropout.total_cols ? dropout.total_cols : cols;
-  const bool keep =
-      dropout_keep(dropout, row + dropout.row_offset, col + dropout.col_offset, total);
-  return keep ? dropout.scale() : 0;
+}  // namespace HWY_NAMESPACE
+}  // namespace triax::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace triax::cpu {
+
+HWY_EXPORT(combine_f32);
+HWY_EXPORT(combine_bf16);
+HWY_EXPORT(squares);
+
+namespace {
+
+void combine_row(float alpha, const float* x, bool add, float* y, int64_t count) {
+  HWY_DYNAMIC_DISPATCH(combine_f32)(alpha, x, add, y, count);
+}
+void combine_row(float alpha, const bf16* x, bool add, bf16* y, int64_t count) {
+  HWY_DYNAMIC_DISPATCH(combine_bf16)(alpha, x, add, y, count);
+}
+
+// Rows are converted in stretches that stay in the first-level cache.
+constexpr int64_t kStretch = 512;
+
+template <typename From, typename To>
+void convert_any_row(const From* from, int64_t count, To* to) {
+  if constexpr (std::is_same_v<From, To>) {
+    std::copy(from, from + count, to);
+  } else if constexpr (std::is_same_v<From, float> || std::is_same_v<To, float>) {
+    convert_row(from, count, to);
+  } else {
+    float stretch[kStretch];
+    for (int64_t j = 0; j < count; j += kStretch) {
+      const int64_t part = std::min(kStretch, count - j);
+      convert_row(from + j, part, stretch);
+      convert_row(stretch, part, to + j);
+    }
+  }
+}
+
+double squares_of_row(const float* x, int64_t count) {
+  return HWY_DYNAMIC_DISPATCH(squares)(x, count);
+}
+double squares_of_row(const bf16* x, int64_t count) {
+  float stretch[kStretch];
+  double sum = 0;
+  for (int64_t j = 0; j < count; j += kStretch) {
+    const int64_t part = std::min(kStretch, count - j);
+    convert_row(x + j, part, stretch);
+    sum += squares_of_row(stretch, part);
+  }
+  return sum;
+}
+
+template <typename F>
+void with_float_type(DType dtype, F&& f) {
+  if (dtype == DType::f16) return f(f16{});
+  with_compute_type(dtype, f);
 }
 
 }  // namespace
 
-void bias_activation_forward(Activation activation, const Tensor& x, const Tensor& bias,
-                             const Tensor& pre, const Tensor& y) {
-  with_compute_type(x.dtype(), [&]<typename T>(T) {
-    const auto in = rows_of<T>(x), p = rows_of<T>(pre), out = rows_of<T>(y);
-    const float* b = bias.defined() ? bias.data<float>() : nullptr;
-    for_each_element(extent_of({&x, &pre, &y}), [&](int64_t i, int64_t j) {
-      const T value(static_cast<float>(in[i][j]) + (b ? b[j] : 0));
-      if (p.data) p[i][j] = value;
-      out[i][j] = T(activate(activation, static_cast<float>(value)));
-    });
-  });
-}
-
-void activation_forward(Activation activation, const Tensor& x, const Tensor& y) {
-  bias_activation_forward(activation, x, {}, {}, y);
-}
-
-void activation_backward(Activation activation, const Tensor& x, const Tensor& dy,
-                         const Tensor& dx) {
-  with_compute_type(x.dtype(), [&]<typename T>(T) {
-    const auto in = rows_of<T>(x), d = rows_of<T>(dy), out = rows_of<T>(dx);
-    for_each_element(extent_of({&x, &dy, &dx}), [&](int64_t i, int64_t j) {
-      out[i][j] = T(static_cast<float>(d[i][j]) *
-                    activation_slope(activation, static_cast<float>(in[i][j])));
-    });
-  });
-}
-
-void bias_dropout_residual_forward(const Tensor& x, const Tensor& bias, const Tensor& residual,
-                                   const Dropout& dropout, const Tensor& out) {
-  with_compute_type(x.dtype(), [&]<typename T>(T) {
-    const auto in = rows_of<T>(x), res = rows_of<T>(residual), o = rows_of<T>(out);
-    const float* b = bias.defined() ? bias.data<float>() : nullptr;
-    for_each_element({x.dim(0), x.dim(1)}, [&](int64_t i, int64_t j) {
-      const float value = static_cast<float>(in[i][j]) + (b ? b[j] : 0);
-      o[i][j] = T((res.data ? static_cast<float>(res[i][j]) : 0) +
-                  value * dropout_factor(dropout, i, j, x.dim(1)));
-    });
-  });
-}
-
-void bias_dropout_residual_backward(const Tensor& dout, const Dropout& dropout, const Tensor& dx,
-                                    const Tensor& dbias) {
-  const Tensor& result = dx.defined() ? dx : dout;
-  if (dx.defined())
-    with_compute_type(dout.dtype(), [&]<typename T>(T) {
-      const auto d = rows_of<T>(dout), o = rows_of<T>(dx);
-      for_each_element({dout.dim(0), dout.dim(1)}, [&](int64_t i, int64_t j) {
-        o[i][j] = T(static_cast<float>(d[i][j]) * dropout_factor(dropout, i, j, dout.dim(1)));
+void convert(const Tensor& src, const Tensor& dst) {
+  with_float_type(src.dtype(), [&]<typename From>(From) {
+    with_float_type(dst.dtype(), [&]<typename To>(To) {
+      for_blocks({&src, &dst}, [&](const Extent& e) {
+        const auto from = block_of<const From>(src, e);
+        const auto to = block_of<To>(dst, e);
+        for (int64_t i = 0; i < e.rows; ++i) convert_any_row(from[i], e.cols, to[i]);
       });
     });
-  if (dbias.defined()) add_column_sums(result, dbias);
-}
-
-void convert(const Tensor& src, const Tensor& dst) {
-  const auto run = [&]<typename S, typename D>(S, D) {
-    const auto in = rows_of<S>(src);
-    const auto out = rows_of<D>(dst);
-    for_each_element(extent_of({&src, &dst}),
-                     [&](int64_t i, int64_t j) { out[i][j] = D(static_cast<float>(in[i][j])); });
-  };
-  const auto from = [&]<typename S>(S s) {
-    if (dst.dtype() == DType::f32) return run(s, float{});
-    if (dst.dtype() == DType::bf16) return run(s, bf16{});
-    run(s, f16{});
-  };
-  if (src.dtype() == DType::f32) return from(float{});
-  if (src.dtype() == DType::bf16) return from(bf16{});
-  from(f16{});
+  });
 }
 
 void fill(const Tensor& x, float value) {
-  const auto run = [&]<typename T>(T) {
-    const auto out = rows_of<T>(x);
-    for_each_element(extent_of({&x}), [&](int64_t i, int64_t j) { out[i][j] = T(value); });
-  };
-  if (x.dtype() == DType::f16) return run(f16{});
-  with_compute_type(x.dtype(), run);
+  with_float_type(x.dtype(), [&]<typename T>(T) {
+    for_blocks({&x}, [&](const Extent& e) {
+      const auto out = block_of<T>(x, e);
+      for (int64_t i = 0; i < e.rows; ++i) std::fill(out[i], out[i] + e.cols, T(value));
+    });
+  });
 }
 
 void add_scaled(float alpha, const Tensor& x, const Tensor& y) {
   with_compute_type(x.dtype(), [&]<typename T>(T) {
-    const auto in = rows_of<T>(x), out = rows_of<T>(y);
-    for_each_element(extent_of({&x, &y}), [&](int64_t i, int64_t j) {
-      out[i][j] = T(static_cast<float>(out[i][j]) + alpha * static_cast<float>(in[i][j]));
+    for_blocks({&x, &y}, [&](const Extent& e) {
+      const auto in = block_of<const T>(x, e);
+      const auto out = block_of<T>(y, e);
+      for (int64_t i = 0; i < e.rows; ++i) combine_row(alpha, in[i], true, out[i], e.cols);
     });
   });
 }
 
 void scale(float alpha, const Tensor& x) {
   with_compute_type(x.dtype(), [&]<typename T>(T) {
-    const auto out = rows_of<T>(x);
-    for_each_element(extent_of({&x}), [&](int64_t i, int64_t j) {
-      out[i][j] = T(alpha * static_cast<float>(out[i][j]));
+    for_blocks({&x}, [&](const Extent& e) {
+      const auto out = block_of<T>(x, e);
+      for (int64_t i = 0; i < e.rows; ++i) combine_row(alpha, out[i], false, out[i], e.cols);
     });
   });
 }
 
 double sum_of_squares(const Tensor& x) {
-  return with_compute_type(x.dtype(), [&]<typename T>(T) {
-    const auto in = rows_of<T>(x);
-    const int64_t rows = x.is_contiguous() ? 1 : x.dim(0);
-    const int64_t cols = x.is_contiguous() ? x.numel() : x.dim(1);
-    constexpr int64_t kGrain = 1 << 16;
-    const int64_t pieces = (cols + kGrain - 1) / kGrain;
-    std::vector<double> partial(static_cast<size_t>(rows * pieces));
-    parallel_pieces(rows * pieces, [&](int64_t p) {
-      const int64_t begin = p % pieces * kGrain, end = std::min(cols, begin + kGrain);
-      double sum = 0;
-      for (int64_t j = begin; j < end; ++j) {
-        const double value = static_cast<float>(in[p / pieces][j]);
-        sum += value * value;
-      }
-      partial[static_cast<size_t>(p)] = sum;
+  // Pieces are parts of rows; a contiguous tensor is one row.
+  const int64_t rows = x.is_contiguous() ? 1 : x.dim(0);
+  const int64_t cols = x.is_contiguous() ? x.numel() : x.dim(1);
+  const int64_t per_row = (cols + kPieceElements - 1) / kPieceElements;
+  static thread_local std::vector<double> kept;
+  kept.assign(static_cast<size_t>(rows * per_row), 0);
+  std::vector<double>& partial = kept;  // the caller's, also in the other threads
+  with_compute_type(x.dtype(), [&]<typename T>(T) {
+    parallel_pieces(rows * per_row, [&](int64_t piece) {
+      const int64_t row = piece / per_row, col = piece % per_row * kPieceElements;
+      const T* begin = block_of<const T>(x)[row] + col;
+      partial[static_cast<size_t>(piece)] =
+          squares_of_row(begin, std::min(kPieceElements, cols - col));
     });
-    double total = 0;
-    for (const double sum : partial) total += sum;
-    return total;
   });
+  double total = 0;
+  for (const double sum : partial) total += sum;
+  return total;
 }
 
 void add_column_sums(const Tensor& x, const Tensor& sums) {
   with_compute_type(x.dtype(), [&]<typename T>(T) {
-    const auto in = rows_of<T>(x);
-    float* out = sums.data<float>();
-    parallel_for(x.dim(1), 64, [&](int64_t begin, int64_t end) {
-      float column[64] = {};
-      for (int64_t i = 0; i < x.dim(0); ++i)
-        for (int64_t j = begin; j < end; ++j) column[j - begin] += static_cast<float>(in[i][j]);
-      for (int64_t j = begin; j < end; ++j) out[j] += column[j - begin];
-    });
+    const auto in = block_of<const T>(x);
+    sum_over_rows(x.dim(0), x.dim(1), {sums.data<float>()},
+                  [&](int64_t begin, int64_t end, float* part) {
+                    add_columns(in[begin], in.stride, end - begin, x.dim(1), part);
+                  });
   });
 }
 
 }  // namespace triax::cpu
+#endif

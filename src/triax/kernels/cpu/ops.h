@@ -28,9 +28,6 @@ void layernorm_backward(const Tensor& dy, const Tensor& x, const Tensor& gamma, 
                         const Tensor& rstd, const Tensor& dx, bool accumulate, const Tensor& dgamma,
                         const Tensor& dbeta);
 
-// y = activation(x + bias), pre = x + bias; bias may be undefined; rows may be strided.
-void bias_activation_forward(Activation activation, const Tensor& x, const Tensor& bias,
-                             const Tensor& pre, const Tensor& y);
 void activation_forward(Activation activation, const Tensor& x, const Tensor& y);
 void activation_backward(Activation activation, const Tensor& x, const Tensor& dy,
                          const Tensor& dx);
@@ -50,6 +47,8 @@ void embedding_forward(const Tensor& ids, const Tensor& table, int64_t vocab_sta
                        const Tensor& out);
 void embedding_backward(const Tensor& dout, const Tensor& ids, int64_t vocab_start,
                         const Tensor& dtable);
+// Throws unless every position is a row of the table.
+void check_positions(const Tensor& positions, const Tensor& table);
 void position_dropout_forward(const Tensor& positions, const Tensor& table, const Dropout& dropout,
                               const Tensor& x);
 void position_dropout_backward(const Tensor& positions, const Dropout& dropout, const Tensor& dx,

@@ -1,25 +1,55 @@
-// Walking tensors as rows, whatever their rank and stride.
+// Walking tensors of any rank and row stride in blocks of rows, in parallel.
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "triax/base/error.h"
+#include "triax/base/parallel.h"
+#include "triax/kernels/cpu/row_kernels.h"
 #include "triax/tensor/tensor.h"
 
 namespace triax::cpu {
 
-// A matrix in memory: element (i, j) is data[i * stride + j].
-template <typename T>
-struct Rows {
-  T* data;
-  int64_t stride;
-  T* operator[](int64_t row) const { return data + row * stride; }
+// Elements a piece of parallel work should have, whatever the number of threads.
+constexpr int64_t kPieceElements = int64_t{32} << 10;
+
+inline int64_t row_grain(int64_t cols) {
+  return std::max<int64_t>(1, kPieceElements / std::max<int64_t>(1, cols));
+}
+
+// Part of a tensor seen as a matrix, or of a contiguous one as a single row.
+struct Extent {
+  int64_t row, col, rows, cols;
 };
 
 template <typename T>
-Rows<T> rows_of(const Tensor& tensor) {
-  if (!tensor.defined()) return {nullptr, 0};
-  return {tensor.data<T>(), tensor.rank() == 2 ? tensor.stride(0) : tensor.shape()[-1]};
+Block<T> block_of(const Tensor& tensor, const Extent& extent) {
+  if (!tensor.defined()) return {};
+  const int64_t stride = tensor.rank() == 2 ? tensor.stride(0) : 0;
+  return {tensor.data<std::remove_const_t<T>>() + extent.row * stride + extent.col, stride};
+}
+
+// All of a tensor of rank 2.
+template <typename T>
+Block<T> block_of(const Tensor& tensor) {
+  return block_of<T>(tensor, {0, 0, 0, 0});
+}
+
+// body(extent) over tensors of one shape in pieces: of a flat range when all are contiguous, else
+// of whole rows. Undefined tensors are left out.
+template <typename Body>
+void for_blocks(std::initializer_list<const Tensor*> tensors, const Body& body) {
+  bool flat = true;
+  for (const Tensor* t : tensors) flat = flat && (!t->defined() || t->is_contiguous());
+  const Tensor& first = **tensors.begin();
+  if (flat)
+    return parallel_for(first.numel(), kPieceElements, [&](int64_t begin, int64_t end) {
+      body(Extent{0, begin, 1, end - begin});
+    });
+  parallel_for(first.dim(0), row_grain(first.dim(1)), [&](int64_t begin, int64_t end) {
+    body(Extent{begin, 0, end - begin, first.dim(1)});
+  });
 }
 
 // Calls f(T{}) with the C++ type of a compute type.
@@ -28,11 +58,6 @@ decltype(auto) with_compute_type(DType dtype, F&& f) {
   if (dtype == DType::f32) return f(float{});
   check(dtype == DType::bf16, "no kernel computes in {}", name_of(dtype));
   return f(bf16{});
-}
-
-// Rows a piece of parallel work should have: about 64 Ki elements, whatever the number of threads.
-inline int64_t row_grain(int64_t columns) {
-  return std::max<int64_t>(1, (int64_t{64} << 10) / std::max<int64_t>(1, columns));
 }
 
 }  // namespace triax::cpu
