@@ -215,6 +215,7 @@ std::optional<MappedGptIndex> open_gpt_index(const fs::path& path, const std::st
   if (!fs::exists(path, error)) return std::nullopt;
   MappedGptIndex index;
   index.file = MappedFile(path);
+  index.file.populate();
   const auto bytes = index.file.bytes();
   const auto refuse = [&](const char* why) {
     log_warning("{}: {}; the index is built again", path.string(), why);

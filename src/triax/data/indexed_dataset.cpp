@@ -1,6 +1,7 @@
 #include "triax/data/indexed_dataset.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -19,6 +20,7 @@ constexpr char kMagic[9] = {'M', 'M', 'I', 'D', 'I', 'D', 'X', 0, 0};
 constexpr uint64_t kHeaderBytes = 34;
 constexpr int32_t kLlmcGpt2Magic = 20240520, kLlmcLlamaMagic = 20240801;
 constexpr uint64_t kLlmcHeaderBytes = 1024;
+constexpr size_t kChunkBytes = size_t{64} << 10;
 constexpr int64_t kMaxLength = std::numeric_limits<int32_t>::max();
 
 // Nothing in these files is aligned.
@@ -110,7 +112,8 @@ fs::path idx_path(const fs::path& path) { return prefix_of(path).string() + ".id
 
 struct IndexedDataset::State {
   fs::path path;
-  MappedFile bin, idx;
+  RandomAccessFile bin;
+  MappedFile idx;
   TokenType type = TokenType::u16;
   size_t item = 2;
   int64_t sequences = 0, documents = 0, tokens = 0;
@@ -130,11 +133,13 @@ struct IndexedDataset::State {
     if (ends) return static_cast<int64_t>(load<uint64_t>(ends, i) - (i > 0 ? load<uint64_t>(ends, i - 1) : 0));
     return tokens;
   }
+  // Where sequence i begins in bin, in bytes.
   uint64_t begin_of(int64_t i) const {
     if (pointers) return static_cast<uint64_t>(load<int64_t>(pointers, i));
     if (ends) return i > 0 ? load<uint64_t>(ends, i - 1) * item : 0;
     return header;
   }
+  void widen_tokens(const std::byte* from, std::span<int32_t> out, int64_t sequence) const;
 
  private:
   void open_megatron();
@@ -168,7 +173,8 @@ void IndexedDataset::State::open_megatron() {
   }
   path = prefix_of(path);
   idx = MappedFile(idx_path(path));
-  bin = MappedFile(bin_path(path));
+  idx.populate();  // all of it is checked below
+  bin = RandomAccessFile(bin_path(path));
   check_megatron_header();
   check_megatron_sequences();
   check_megatron_documents();
@@ -258,8 +264,9 @@ void IndexedDataset::State::open_datatrove() {
   std::error_code ignored;
   check(fs::exists(index, ignored), "{} does not exist; a datatrove dataset is {} with this index beside it",
         index.string(), path.string());
-  bin = MappedFile(path);
+  bin = RandomAccessFile(path);
   idx = MappedFile(index);
+  idx.populate();
   check(idx.size() % 8 == 0, "{}: {} bytes are not a whole number of 8-byte entries; the file is cut short",
         index.string(), idx.size());
   sequences = documents = static_cast<int64_t>(idx.size() / 8);
@@ -283,17 +290,18 @@ void IndexedDataset::State::open_datatrove() {
 }
 
 void IndexedDataset::State::open_llmc() {
-  bin = MappedFile(path);
-  const std::byte* bytes = bin.bytes().data();
-  const auto magic = bin.size() >= kLlmcHeaderBytes ? load<int32_t>(bytes) : 0;
+  bin = RandomAccessFile(path);
+  std::array<std::byte, 12> bytes{};
+  if (bin.size() >= kLlmcHeaderBytes) bin.read(0, bytes.data(), bytes.size());
+  const auto magic = load<int32_t>(bytes.data());
   check(magic == kLlmcGpt2Magic || magic == kLlmcLlamaMagic,
         "{}: there is no {} beside it, and it has no llm.c header either; give a dataset made with `triax "
         "pack`", path.string(), idx_path(path).filename().string());
   type = magic == kLlmcGpt2Magic ? TokenType::u16 : TokenType::u32;
   item = token_bytes(type);
-  const auto version = load<int32_t>(bytes + 4), expected = magic == kLlmcGpt2Magic ? 1 : 7;
+  const auto version = load<int32_t>(bytes.data() + 4), expected = magic == kLlmcGpt2Magic ? 1 : 7;
   check(version == expected, "{}: version {} of the llm.c format is not known, only {}", path.string(), version, expected);
-  const auto count = load<int32_t>(bytes + 8);
+  const auto count = load<int32_t>(bytes.data() + 8);
   check(count >= 0 && bin.size() == kLlmcHeaderBytes + static_cast<uint64_t>(count) * item,
         "{}: the header says {} tokens, which does not fit its size of {} bytes; the file is cut short or damaged",
         path.string(), count, bin.size());
@@ -316,33 +324,46 @@ int64_t IndexedDataset::document_begin(int64_t d) const {
   return state_->document_array ? load<int64_t>(state_->document_array, d) : d;
 }
 
-std::span<const std::byte> IndexedDataset::raw(int64_t i) const {
+void IndexedDataset::append_raw(int64_t i, std::vector<std::byte>& out) const {
   const State& s = *state_;
   check(i >= 0 && i < s.sequences, "{}: there is no sequence {}, only {}", s.path.string(), i, s.sequences);
-  return s.bin.bytes().subspan(s.begin_of(i), static_cast<size_t>(s.length_of(i)) * s.item);
+  const size_t before = out.size(), bytes = static_cast<size_t>(s.length_of(i)) * s.item;
+  out.resize(before + bytes);
+  s.bin.read(s.begin_of(i), out.data() + before, bytes);
 }
 
 void IndexedDataset::read(int64_t i, int64_t offset, std::span<int32_t> out) const {
   const State& s = *state_;
-  const auto bytes = raw(i);
+  check(i >= 0 && i < s.sequences, "{}: there is no sequence {}, only {}", s.path.string(), i, s.sequences);
   const auto count = static_cast<int64_t>(out.size());
-  const auto length = static_cast<int64_t>(bytes.size() / s.item);
+  const int64_t length = s.length_of(i);
   check(offset >= 0 && offset <= length && count <= length - offset,
         "{}: tokens {} to {} of sequence {} were asked for, which has {}", s.path.string(), offset,
         offset + count, i, length);
-  const std::byte* from = bytes.data() + static_cast<size_t>(offset) * s.item;
-  switch (s.type) {
+  std::array<std::byte, kChunkBytes> chunk;
+  uint64_t at = s.begin_of(i) + static_cast<uint64_t>(offset) * s.item;
+  while (!out.empty()) {
+    const auto part = out.first(std::min(out.size(), chunk.size() / s.item));
+    s.bin.read(at, chunk.data(), part.size() * s.item);
+    s.widen_tokens(chunk.data(), part, i);
+    at += part.size() * s.item;
+    out = out.subspan(part.size());
+  }
+}
+
+void IndexedDataset::State::widen_tokens(const std::byte* from, std::span<int32_t> out, int64_t sequence) const {
+  switch (type) {
     case TokenType::u16: return widen<uint16_t>(from, out);
     case TokenType::u8: return widen<uint8_t>(from, out);
     case TokenType::i32: return widen<int32_t>(from, out);
     case TokenType::i8: return widen<int8_t>(from, out);
     case TokenType::i16: return widen<int16_t>(from, out);
-    case TokenType::u32: return widen_checked<uint32_t>(from, out, s.path, i);
-    case TokenType::i64: return widen_checked<int64_t>(from, out, s.path, i);
+    case TokenType::u32: return widen_checked<uint32_t>(from, out, path, sequence);
+    case TokenType::i64: return widen_checked<int64_t>(from, out, path, sequence);
     case TokenType::f32:
     case TokenType::f64: break;  // refused when the dataset was opened
   }
-  fail("{}: holds no tokens", s.path.string());
+  fail("{}: holds no tokens", path.string());
 }
 
 uint64_t IndexedDataset::index_hash() const {

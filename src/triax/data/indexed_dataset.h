@@ -31,7 +31,8 @@ TokenType token_type_for(int64_t vocab_size);
 std::filesystem::path bin_path(const std::filesystem::path& path);
 std::filesystem::path idx_path(const std::filesystem::path& path);
 
-// A dataset mapped read-only; cheap to copy, safe to read from several threads.
+// A dataset opened for reading; cheap to copy, safe to read from several threads. The index is mapped,
+// tokens are read as they are asked for.
 //
 // Opening checks everything the files say against the sizes they have, so that no later access can
 // fall outside of them.
@@ -56,8 +57,8 @@ class IndexedDataset {
   // Tokens [offset, offset + out.size()) of sequence i. Throws when that is not inside the sequence
   // or when a 64-bit token does not fit.
   void read(int64_t i, int64_t offset, std::span<int32_t> out) const;
-  // The bytes of sequence i as they are in the file.
-  std::span<const std::byte> raw(int64_t i) const;
+  // Appends the bytes of sequence i as they are in the file.
+  void append_raw(int64_t i, std::vector<std::byte>& out) const;
 
   // A hash of everything but the tokens: type, lengths, documents. The same for copies of a dataset,
   // wherever they lie.

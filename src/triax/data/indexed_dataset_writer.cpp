@@ -221,6 +221,7 @@ void IndexedDatasetWriter::State::write_index(FileWriter& out) {
   out.write(&position.sequences, 8);
   out.write(&entries, 8);
   const MappedFile length_file(lengths->path()), document_file(documents->path());
+  length_file.populate();
   out.write(length_file.bytes().data(), length_file.size());
   int64_t pointer = 0;
   for (uint64_t i = 0; i < position.sequences; ++i) {
@@ -263,8 +264,7 @@ void merge_datasets(std::span<const IndexedDataset> inputs, const fs::path& pref
       for (int64_t i = input.document_begin(d); i < input.document_begin(d + 1); ++i) {
         lengths.push_back(input.length(i));
         if (input.token_type() == type) {
-          const auto raw = input.raw(i);
-          bytes.insert(bytes.end(), raw.begin(), raw.end());
+          input.append_raw(i, bytes);
         } else {
           tokens.resize(static_cast<size_t>(input.length(i)));
           input.read(i, 0, tokens);
