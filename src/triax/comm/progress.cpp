@@ -59,22 +59,22 @@ void Patience::wait_a_little() {
   }
 }
 
-Progress::Progress(ProgressOptions options) : options_(options) {
+ProgressEngine::ProgressEngine(ProgressEngineOptions options) : options_(options) {
   if (options_.thread) thread_ = std::thread([this] { run_thread(); });
 }
 
-Progress::~Progress() {
+ProgressEngine::~ProgressEngine() {
   stop_ = true;
   if (thread_.joinable()) thread_.join();
 }
 
-void Progress::set_board(StatusBoard board, int world_rank, std::string host) {
+void ProgressEngine::set_board(StatusBoard board, int world_rank, std::string host) {
   board_ = std::move(board);
   world_rank_ = world_rank;
   host_ = std::move(host);
 }
 
-void Progress::show(std::string_view text) {
+void ProgressEngine::show(std::string_view text) {
   if (static_cast<size_t>(world_rank_) >= board_.of_world_rank.size()) return;
   StatusBoard::Entry* entry = board_.of_world_rank[static_cast<size_t>(world_rank_)];
   if (!entry) return;
@@ -85,14 +85,14 @@ void Progress::show(std::string_view text) {
   entry->since_ms.store(now_ms(), std::memory_order_release);
 }
 
-void Progress::start(const std::shared_ptr<Operation>& operation) {
+void ProgressEngine::start(const std::shared_ptr<Operation>& operation) {
   recent_.push_back(operation->name);
   if (recent_.size() > kRemembered) recent_.pop_front();
   active_.push_back(operation);
   advance_all();
 }
 
-void Progress::advance_all() {
+void ProgressEngine::advance_all() {
   // Operations are few, and those of one group come in the order in which they were started.
   for (const std::shared_ptr<Operation>& operation : active_) {
     if (operation->after) {
@@ -107,7 +107,7 @@ void Progress::advance_all() {
   std::erase_if(active_, [](const std::shared_ptr<Operation>& operation) { return operation->done; });
 }
 
-void Progress::wait(const std::shared_ptr<Operation>& operation) {
+void ProgressEngine::wait(const std::shared_ptr<Operation>& operation) {
   Patience patience;
   bool shown = false;
   for (;;) {
@@ -128,7 +128,7 @@ void Progress::wait(const std::shared_ptr<Operation>& operation) {
   if (operation->error) std::rethrow_exception(operation->error);
 }
 
-void Progress::run_thread() {
+void ProgressEngine::run_thread() {
   Patience patience;
   while (!stop_) {
     {
@@ -142,14 +142,14 @@ void Progress::run_thread() {
   }
 }
 
-std::string Progress::recent_operations(size_t count) const {
+std::string ProgressEngine::recent_operations(size_t count) const {
   std::string text;
   for (size_t i = recent_.size() - std::min(count, recent_.size()); i < recent_.size(); ++i)
     text += to_string(recent_[i]) + "\n";
   return text;
 }
 
-void Progress::report_hang(const Operation& operation, double seconds) {
+void ProgressEngine::report_hang(const Operation& operation, double seconds) {
   std::string text = fmt::format("triax: rank {} on {} has waited {:.3g} s in {}", world_rank_, host_, seconds, to_string(operation.name));
   std::vector<int> missing;
   std::string recent;

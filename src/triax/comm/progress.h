@@ -92,7 +92,7 @@ struct Operation {
   std::exception_ptr error;
 };
 
-struct ProgressOptions {
+struct ProgressEngineOptions {
   std::chrono::milliseconds timeout{600'000};
   bool thread = false;  // also make progress while no one waits
 };
@@ -108,17 +108,17 @@ struct StatusBoard {
   std::atomic<int>* failed = nullptr;  // set by the first rank of the host that fails
 };
 
-class Progress {
+class ProgressEngine {
  public:
-  explicit Progress(ProgressOptions options);
-  ~Progress();
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
+  explicit ProgressEngine(ProgressEngineOptions options);
+  ~ProgressEngine();
+  ProgressEngine(const ProgressEngine&) = delete;
+  ProgressEngine& operator=(const ProgressEngine&) = delete;
 
   void set_board(StatusBoard board, int world_rank, std::string host);
   StatusBoard& board() { return board_; }
   int world_rank() const { return world_rank_; }
-  const ProgressOptions& options() const { return options_; }
+  const ProgressEngineOptions& options() const { return options_; }
 
   // Held while MPI is called.
   std::mutex& mutex() { return mutex_; }
@@ -135,7 +135,7 @@ class Progress {
   void show(std::string_view text);
   [[noreturn]] void report_hang(const Operation& operation, double seconds);
 
-  ProgressOptions options_;
+  ProgressEngineOptions options_;
   StatusBoard board_;
   int world_rank_ = 0;
   std::string host_;

@@ -45,7 +45,7 @@ struct World::State {
   WorldOptions options;
   std::unique_ptr<mpi::Session> session;
   mpi::SharedMemory board;
-  std::shared_ptr<Progress> progress;
+  std::shared_ptr<ProgressEngine> progress;
   std::unique_ptr<Communicator> communicator = make_self_communicator();
   int local_rank = 0, local_size = 1;
   bool with_first_rank = true;  // on the host of rank 0
@@ -57,7 +57,7 @@ struct World::State {
 
 void World::State::start_mpi() {
   session = std::make_unique<mpi::Session>();
-  progress = std::make_shared<Progress>(options.progress);
+  progress = std::make_shared<ProgressEngine>(options.progress);
   communicator = std::make_unique<MpiCommunicator>(progress, mpi::Group::world(), "world", options.shared_memory);
   const int launched = std::max(number(std::getenv("OMPI_COMM_WORLD_SIZE")), number(std::getenv("PMI_SIZE")));
   check(launched <= communicator->size(),
