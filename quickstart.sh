@@ -64,6 +64,8 @@ if [ -e "$run/config.toml" ]; then
 else
   options=(--minutes "$minutes" --set "output.dir=$run"
     --set "data.train=$data/tokens_text_document" --set "data.tokenizer=$data/tokenizer")
+  # Where the CPU multiplies bf16 itself, activations in bf16 train about 1.6 times as fast.
+  ! grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo || options+=(--set train.precision=bf16)
   [ $# -gt 0 ] || options+=(--set 'eval.prompts=["And it came to pass", "The LORD said unto", "Blessed are"]')
   $triax train "$config" "${options[@]}"
 fi
