@@ -42,6 +42,13 @@ const BpeCases& bpe_cases() {
   return cases;
 }
 
+std::vector<WordPieceCase> wordpiece_cases(std::string_view folder) {
+  std::vector<WordPieceCase> cases;
+  for (const Json& item : read_json(data_path(folder) / "cases.json"))
+    cases.push_back({item.at("text"), item.at("decoded"), item.at("ids"), item.at("offsets")});
+  return cases;
+}
+
 std::vector<std::string> word_end_digests() { return read_json(data_path("word_ends.json")); }
 
 std::vector<std::string> corpus() {

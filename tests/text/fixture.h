@@ -47,6 +47,13 @@ struct BpeCases {
   std::vector<std::string> random_batches;
 };
 const BpeCases& bpe_cases();
+
+struct WordPieceCase {
+  std::string text, decoded;
+  std::vector<int32_t> ids;
+  std::vector<std::pair<int64_t, int64_t>> offsets;
+};
+std::vector<WordPieceCase> wordpiece_cases(std::string_view folder);
 std::vector<std::string> word_end_digests();
 std::vector<std::string> corpus();
 // Token and id of every entry of a tokenizer.json's vocabulary; its merges as "left right".

@@ -102,17 +102,16 @@ TEST(SafeCut, LeavesTheWordsOnBothSidesAsTheyWere) {
   }
 }
 
-TEST(UnicodeClasses, KnowsCharactersOfEveryPlane) {
-  const auto& classes = UnicodeClasses::instance();
-  EXPECT_EQ(classes.of('a'), CharClass::letter);
-  EXPECT_EQ(classes.of(0x0301), CharClass::other);      // combining acute
-  EXPECT_EQ(classes.of(0xBD), CharClass::number);       // one half
-  EXPECT_EQ(classes.of(0x3000), CharClass::space);
-  EXPECT_EQ(classes.of(0x180E), CharClass::other);      // white space until Unicode 6.3
-  EXPECT_EQ(classes.of(0x20000), CharClass::letter);
-  EXPECT_EQ(classes.of(0x10D40), CharClass::number);    // Garay digit, Unicode 16
-  EXPECT_EQ(classes.of(0x10FFFF), CharClass::other);
-  EXPECT_EQ(classes.of(0x110000), CharClass::other);
+TEST(UnicodeClasses, KnowCharactersOfEveryPlane) {
+  EXPECT_EQ(char_class('a'), CharClass::letter);
+  EXPECT_EQ(char_class(0x0301), CharClass::other);      // combining acute
+  EXPECT_EQ(char_class(0xBD), CharClass::number);       // one half
+  EXPECT_EQ(char_class(0x3000), CharClass::space);
+  EXPECT_EQ(char_class(0x180E), CharClass::other);      // white space until Unicode 6.3
+  EXPECT_EQ(char_class(0x20000), CharClass::letter);
+  EXPECT_EQ(char_class(0x10D40), CharClass::number);    // Garay digit, Unicode 16
+  EXPECT_EQ(char_class(0x10FFFF), CharClass::other);
+  EXPECT_EQ(char_class(0x110000), CharClass::other);
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ size_t previous_char(std::string_view text, size_t at) {
 }
 
 bool is_space(std::string_view text, size_t at) {
-  return UnicodeClasses::instance().of(decode_utf8(text, at).code) == CharClass::space;
+  return char_class(decode_utf8(text, at).code) == CharClass::space;
 }
 
 // \w of regular expressions: letters, marks, digits, connector punctuation.

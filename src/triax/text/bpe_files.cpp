@@ -1,6 +1,4 @@
 // Reading and writing byte-level BPE as tokenizer.json, and as the older pair vocab.json + merges.txt.
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <unordered_map>
 
@@ -9,31 +7,19 @@
 #include "triax/text/bpe_tokenizer.h"
 #include "triax/text/byte_level.h"
 #include "triax/text/tokenizer_json.h"
+#include "triax/text/tokenizer_writer.h"
 
 namespace triax::text {
 namespace fs = std::filesystem;
 namespace {
 
-using Spellings = std::unordered_map<std::string_view, int32_t>;
-
-// {token: id} into `vocabulary`; the spellings point into the parsed file.
-Spellings parse_vocab(const JsonFile& file, dom::object vocab, BpeVocabulary& vocabulary) {
-  Spellings ids;
-  ids.reserve(vocab.size());
-  for (const auto& [token, value] : vocab) {
-    const int32_t id = parse_id(file, value, token);
-    const auto at = static_cast<size_t>(id);
-    check(ids.emplace(token, id).second, "{}: token \"{}\" is twice in the vocabulary", file.name(), token);
-    if (at >= vocabulary.tokens.size()) {
-      vocabulary.tokens.resize(at + 1);
-      vocabulary.literal.resize(at + 1, false);
-    }
-    check(vocabulary.tokens[at].empty(), "{}: token \"{}\" has the id {} of another token", file.name(), token, id);
-    const auto bytes = unspell_bytes(token);
-    vocabulary.tokens[at] = bytes ? *bytes : std::string(token);
-    vocabulary.literal[at] = !bytes;
+// The spelled tokens as bytes.
+void unspell(const std::vector<std::string>& spellings, BpeVocabulary& vocabulary) {
+  for (const std::string& spelling : spellings) {
+    auto bytes = unspell_bytes(spelling);
+    vocabulary.literal.push_back(!bytes);
+    vocabulary.tokens.push_back(bytes ? std::move(*bytes) : spelling);
   }
-  return ids;
 }
 
 // One line of the merges: `where` names it in errors.
@@ -106,88 +92,48 @@ void check_plain_bpe(const JsonFile& file, dom::object model) {
         normalizer ? string_or(file, *normalizer, "type", "") : "");
 }
 
-// Added tokens that the vocabulary has under another id would make two ids of one text.
-void check_added(const std::string& name, const std::vector<AddedToken>& added, const Spellings& ids) {
-  for (const AddedToken& token : added) {
-    const auto found = ids.find(token.content);
-    check(found == ids.end() || found->second == token.id, "{}: added token \"{}\" has the id {}, but {} in the vocabulary",
-          name, token.content, token.id, found == ids.end() ? 0 : found->second);
-  }
-}
-
-void set_roles(BpeConfig& config, const fs::path& directory, const Spellings& ids) {
-  config.special = read_roles(directory, [&](std::string_view text) -> std::optional<int32_t> {
-    for (const AddedToken& token : config.added)
-      if (token.content == text) return token.id;
-    const auto found = ids.find(text);
-    return found == ids.end() ? std::nullopt : std::optional(found->second);
-  });
-  fill_special_by_name(config.special, config.added);
-}
-
-std::string quoted(const std::string& path, std::string_view text) {
-  try {
-    return nlohmann::json(text).dump();
-  } catch (const nlohmann::json::exception&) {
-    fail("{}: cannot write the token \"{}\": it is not UTF-8", path, text);
-  }
-}
-
 std::string spelling(const BpeVocabulary& vocabulary, int32_t id) {
   const auto at = static_cast<size_t>(id);
   return vocabulary.literal[at] ? vocabulary.tokens[at] : spell_bytes(vocabulary.tokens[at]);
 }
 
-// {"token": id, ...} in the order of the ids.
-std::string vocab_json(const BpeVocabulary& vocabulary, const std::string& path, std::string_view separator) {
-  std::string out = "{";
-  for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
-    if (vocabulary.tokens[id].empty()) continue;
-    if (out.size() > 1) out += ',';
-    out += separator;
-    out += quoted(path, spelling(vocabulary, static_cast<int32_t>(id)));
-    out += fmt::format(":{}", id);
-  }
-  return out + "}";
+std::vector<std::string> all_spellings(const BpeVocabulary& vocabulary) {
+  std::vector<std::string> spellings;
+  for (size_t id = 0; id < vocabulary.tokens.size(); ++id) spellings.push_back(spelling(vocabulary, static_cast<int32_t>(id)));
+  return spellings;
 }
 
 // "left right" strings, which every version of `tokenizers` reads; pairs where a token has a space.
-std::string merges_json(const BpeVocabulary& vocabulary, const std::string& path, std::string_view separator) {
+std::string merges_json(const BpeVocabulary& vocabulary, const fs::path& path, std::string_view separator) {
   std::string out = "[";
   for (const Merge& merge : vocabulary.merges) {
     const std::string left = spelling(vocabulary, merge.left), right = spelling(vocabulary, merge.right);
     if (out.size() > 1) out += ',';
     out += separator;
     if ((left + right).find(' ') == std::string::npos)
-      out += quoted(path, left + " " + right);
+      out += json_string(path, left + " " + right);
     else
-      out += fmt::format("[{},{}]", quoted(path, left), quoted(path, right));
+      out += fmt::format("[{},{}]", json_string(path, left), json_string(path, right));
   }
   return out + "]";
 }
 
-std::string tokenizer_json(const BpeConfig& config, const BpeVocabulary& vocabulary, const std::string& path) {
-  using Json = nlohmann::ordered_json;
-  Json added = Json::array();
-  for (const AddedToken& token : config.added)
-    added.push_back({{"id", token.id}, {"content", token.content}, {"single_word", token.single_word},
-                     {"lstrip", token.lstrip}, {"rstrip", token.rstrip}, {"normalized", token.normalized},
-                     {"special", token.special}});
-  const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", config.add_prefix_space},
-                           {"trim_offsets", true}, {"use_regex", config.split_words}};
-  const Json unk = vocabulary.unk < 0 ? Json() : Json(spelling(vocabulary, vocabulary.unk));
+std::string tokenizer_json(const BpeConfig& config, const BpeVocabulary& vocabulary, const fs::path& path) {
+  const std::string byte_level =
+      fmt::format(R"({{"type":"ByteLevel","add_prefix_space":{},"trim_offsets":true,"use_regex":{}}})",
+                  config.add_prefix_space, config.split_words);
   std::string out = "{\n";
   out += "  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n";
-  out += "  \"added_tokens\": " + added.dump() + ",\n  \"normalizer\": null,\n";
-  out += "  \"pre_tokenizer\": " + byte_level.dump() + ",\n";
+  out += "  \"added_tokens\": " + added_tokens_json(config.added) + ",\n  \"normalizer\": null,\n";
+  out += "  \"pre_tokenizer\": " + byte_level + ",\n";
   out += "  \"post_processor\": " + (config.post_processor.empty() ? "null" : config.post_processor) + ",\n";
-  out += "  \"decoder\": " + byte_level.dump() + ",\n";
-  out += "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n";
-  out += "    \"unk_token\": " + unk.dump() + ",\n    \"continuing_subword_prefix\": null,\n";
-  out += "    \"end_of_word_suffix\": null,\n";
+  out += "  \"decoder\": " + byte_level + ",\n";
+  out += "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": ";
+  out += vocabulary.unk < 0 ? "null" : json_string(path, spelling(vocabulary, vocabulary.unk));
+  out += ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n";
   out += fmt::format("    \"fuse_unk\": {},\n    \"byte_fallback\": false,\n    \"ignore_merges\": {},\n",
                      vocabulary.fuse_unk, vocabulary.ignore_merges);
-  out += "    \"vocab\": " + vocab_json(vocabulary, path, "\n      ") + ",\n";
+  out += "    \"vocab\": " + vocab_json(path, all_spellings(vocabulary), "\n      ") + ",\n";
   out += "    \"merges\": " + merges_json(vocabulary, path, "\n      ") + "\n  }\n}\n";
   return out;
 }
@@ -213,7 +159,9 @@ std::unique_ptr<Tokenizer> load_bpe_json(const JsonFile& file, dom::object model
 
   const auto vocab = object_at(file, model, "vocab");
   check(vocab.has_value(), "{}: model has no \"vocab\"", file.name());
-  const Spellings ids = parse_vocab(file, *vocab, config.vocabulary);
+  std::vector<std::string> spellings;
+  const Spellings ids = parse_vocab(file, *vocab, spellings);
+  unspell(spellings, config.vocabulary);
   if (const auto merges = array_at(file, model, "merges")) parse_merges(file, *merges, ids, config.vocabulary);
   if (const std::string_view unk = string_or(file, model, "unk_token", ""); !unk.empty()) {
     const auto found = ids.find(unk);
@@ -226,14 +174,16 @@ std::unique_ptr<Tokenizer> load_bpe_json(const JsonFile& file, dom::object model
   check_added(file.name(), config.added, ids);
   check(!ids.empty() || !config.added.empty(), "{}: the vocabulary is empty", file.name());
   if (const auto post = object_at(file, file.root(), "post_processor")) config.post_processor = simdjson::minify(*post);
-  set_roles(config, fs::path(file.name()).parent_path(), ids);
+  config.special = read_roles(fs::path(file.name()).parent_path(), config.added, ids);
   return make_bpe_tokenizer(std::move(config));
 }
 
 std::unique_ptr<Tokenizer> parse_bpe_files(const TextFile& vocab_json_file, const TextFile& merges_txt_file) {
   const JsonFile file(vocab_json_file);
   BpeConfig config;
-  Spellings ids = parse_vocab(file, file.root(), config.vocabulary);
+  std::vector<std::string> spellings;
+  const Spellings ids = parse_vocab(file, file.root(), spellings);
+  unspell(spellings, config.vocabulary);
   check(!ids.empty(), "{}: the vocabulary is empty", file.name());
 
   std::string joined;
@@ -265,7 +215,7 @@ std::unique_ptr<Tokenizer> parse_bpe_files(const TextFile& vocab_json_file, cons
     }
     check_added(added.name(), config.added, ids);
   }
-  set_roles(config, directory, ids);
+  config.special = read_roles(directory, config.added, ids);
   const auto& special = config.special;
   for (const auto& role : {special.bos, special.eos, special.unk, special.pad, special.cls, special.sep, special.mask})
     if (role && static_cast<size_t>(*role) < config.vocabulary.tokens.size())
@@ -279,31 +229,11 @@ std::unique_ptr<Tokenizer> parse_bpe_files(const TextFile& vocab_json_file, cons
 
 void save_bpe_files(const BpeConfig& config, const BpeVocabulary& vocabulary, const fs::path& directory) {
   const fs::path json_path = directory / "tokenizer.json", vocab_path = directory / "vocab.json";
-  const std::string json = tokenizer_json(config, vocabulary, json_path.string());
-
-  nlohmann::ordered_json roles = nlohmann::ordered_json::object();
-  const auto add_role = [&](const char* name, const std::optional<int32_t>& id) {
-    if (!id) return;
-    for (const AddedToken& token : config.added)
-      if (token.id == *id) roles[name] = token.content;
-  };
-  add_role("bos_token", config.special.bos ? config.special.bos : config.special.eod);
-  add_role("eos_token", config.special.eos ? config.special.eos : config.special.eod);
-  add_role("unk_token", config.special.unk);
-  add_role("pad_token", config.special.pad);
-  add_role("cls_token", config.special.cls);
-  add_role("sep_token", config.special.sep);
-  add_role("mask_token", config.special.mask);
-  nlohmann::ordered_json companion = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                                      {"add_prefix_space", config.add_prefix_space},
-                                      {"clean_up_tokenization_spaces", false}};
-  companion.update(roles);
-
-  write_file_atomic(json_path, json);
-  write_file_atomic(vocab_path, vocab_json(vocabulary, vocab_path.string(), "") + "\n");
+  write_file_atomic(json_path, tokenizer_json(config, vocabulary, json_path));
+  write_file_atomic(vocab_path, vocab_json(vocab_path, all_spellings(vocabulary), "") + "\n");
   write_file_atomic(directory / "merges.txt", merges_txt(vocabulary));
-  write_file_atomic(directory / "tokenizer_config.json", companion.dump(2) + "\n");
-  write_file_atomic(directory / "special_tokens_map.json", roles.dump(2) + "\n");
+  write_companions(directory, config.added, config.special,
+                   {{"add_prefix_space", config.add_prefix_space ? "true" : "false"}, {"clean_up_tokenization_spaces", "false"}});
 }
 
 }  // namespace triax::text

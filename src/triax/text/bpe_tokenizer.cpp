@@ -111,7 +111,7 @@ class BpeTokenizer final : public Tokenizer {
   bool starts_word(int32_t id) const override {
     const std::string_view bytes = token_bytes(id);
     if (bytes.empty()) return false;
-    return is_special(id) || UnicodeClasses::instance().of(decode_utf8(bytes, 0).code) == CharClass::space;
+    return is_special(id) || char_class(decode_utf8(bytes, 0).code) == CharClass::space;
   }
   void save(const std::filesystem::path& directory) const override {
     save_bpe_files(config_, model_.vocabulary(), directory);

@@ -28,7 +28,7 @@ Classified classify(std::string_view text, size_t at) {
   if (c < 128) return {kAscii[c], 1};
   const Utf8Char character = decode_utf8(text, at);
   if (character.code == kInvalid) return {CharClass::other, 1};
-  return {UnicodeClasses::instance().of(character.code), character.length};
+  return {char_class(character.code), character.length};
 }
 
 // The length of 's 't 're 've 'm 'll 'd at `at`; 0 if there is none.

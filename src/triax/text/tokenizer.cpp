@@ -4,6 +4,7 @@
 #include "triax/text/bpe_tokenizer.h"
 #include "triax/text/tokenizer_json.h"
 #include "triax/text/utf8.h"
+#include "triax/text/wordpiece_tokenizer.h"
 
 namespace triax {
 namespace fs = std::filesystem;
@@ -16,7 +17,8 @@ std::unique_ptr<Tokenizer> text::parse_tokenizer_json(const TextFile& content) {
   std::string_view type = string_or(file, *model, "type", "");
   if (type.empty() && array_at(file, *model, "merges")) type = "BPE";
   if (type == "BPE") return load_bpe_json(file, *model);
-  fail("{}: model type \"{}\" is not supported; triax reads byte-level BPE", file.name(), type);
+  if (type == "WordPiece") return load_wordpiece_json(file, *model);
+  fail("{}: model type \"{}\" is not supported; triax reads byte-level BPE and WordPiece", file.name(), type);
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
@@ -43,12 +45,14 @@ std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& path) {
       check(fs::exists(needed), "{}: not there; a byte-level BPE needs vocab.json and merges.txt together", needed.string());
     return text::parse_bpe_files(text::read_text_file(vocab), text::read_text_file(merges));
   }
+  if (name == "vocab.txt") return text::parse_vocab_txt(text::read_text_file(path));
   if (!is_directory) return text::parse_tokenizer_json(text::read_text_file(path));
   if (fs::exists(directory / "tokenizer.json"))
     return text::parse_tokenizer_json(text::read_text_file(directory / "tokenizer.json"));
   if (fs::exists(vocab) && fs::exists(merges))
     return text::parse_bpe_files(text::read_text_file(vocab), text::read_text_file(merges));
-  fail("{}: holds no tokenizer; there must be tokenizer.json, or vocab.json and merges.txt", path.string());
+  if (fs::exists(directory / "vocab.txt")) return text::parse_vocab_txt(text::read_text_file(directory / "vocab.txt"));
+  fail("{}: holds no tokenizer; there must be tokenizer.json, or vocab.json and merges.txt, or vocab.txt", path.string());
 }
 
 void save_tokenizer(const Tokenizer& tokenizer, const fs::path& directory) {

@@ -118,8 +118,35 @@ std::vector<AddedToken> parse_added_tokens(const JsonFile& file) {
   return tokens;
 }
 
-SpecialTokens read_roles(const fs::path& directory,
-                         const std::function<std::optional<int32_t>(std::string_view)>& id_of) {
+Spellings parse_vocab(const JsonFile& file, dom::object vocab, std::vector<std::string>& by_id) {
+  Spellings ids;
+  ids.reserve(vocab.size());
+  for (const auto& [token, value] : vocab) {
+    const int32_t id = parse_id(file, value, token);
+    const auto at = static_cast<size_t>(id);
+    check(ids.emplace(token, id).second, "{}: token \"{}\" is twice in the vocabulary", file.name(), token);
+    if (at >= by_id.size()) by_id.resize(at + 1);
+    check(by_id[at].empty(), "{}: token \"{}\" has the id {} of another token", file.name(), token, id);
+    by_id[at] = token;
+  }
+  return ids;
+}
+
+void check_added(const std::string& name, const std::vector<AddedToken>& added, const Spellings& ids) {
+  for (const AddedToken& token : added) {
+    const auto found = ids.find(token.content);
+    check(found == ids.end() || found->second == token.id, "{}: added token \"{}\" has the id {}, but {} in the vocabulary",
+          name, token.content, token.id, found == ids.end() ? 0 : found->second);
+  }
+}
+
+SpecialTokens read_roles(const fs::path& directory, const std::vector<AddedToken>& added, const Spellings& ids) {
+  const auto id_of = [&](std::string_view text) -> std::optional<int32_t> {
+    for (const AddedToken& token : added)
+      if (token.content == text) return token.id;
+    const auto found = ids.find(text);
+    return found == ids.end() ? std::nullopt : std::optional(found->second);
+  };
   SpecialTokens special;
   const std::pair<std::string_view, std::optional<int32_t>*> roles[] = {
       {"bos_token", &special.bos}, {"eos_token", &special.eos}, {"unk_token", &special.unk},
@@ -138,6 +165,7 @@ SpecialTokens read_roles(const fs::path& directory,
       *role = id_of(text);
     }
   }
+  fill_special_by_name(special, added);
   return special;
 }
 

@@ -4,11 +4,11 @@
 #include <simdjson.h>
 
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "triax/text/added_tokens.h"
@@ -47,15 +47,25 @@ std::optional<dom::array> array_at(const JsonFile& file, dom::object object, std
 // A token id: an integer that a file of this size can justify.
 int32_t parse_id(const JsonFile& file, dom::element value, std::string_view token);
 
+using Spellings = std::unordered_map<std::string_view, int32_t>;
+
+// {token: id} as texts by id, "" where the ids have gaps. What is returned points into the parsed file.
+Spellings parse_vocab(const JsonFile& file, dom::object vocab, std::vector<std::string>& by_id);
+
 // "added_tokens" of tokenizer.json.
 std::vector<AddedToken> parse_added_tokens(const JsonFile& file);
 
-// Roles from tokenizer_config.json or special_tokens_map.json in `directory`, where they are there and
-// name a token that `id_of` knows.
-SpecialTokens read_roles(const std::filesystem::path& directory,
-                         const std::function<std::optional<int32_t>(std::string_view)>& id_of);
+// Error if a vocabulary has one of these under another id: one text would have two ids.
+void check_added(const std::string& name, const std::vector<AddedToken>& added, const Spellings& ids);
+
+// Roles from tokenizer_config.json and special_tokens_map.json in `directory`, where they are there and
+// name a known token; the others by their well-known names.
+SpecialTokens read_roles(const std::filesystem::path& directory, const std::vector<AddedToken>& added,
+                         const Spellings& ids);
 
 // model.type "BPE" of tokenizer.json.
 std::unique_ptr<Tokenizer> load_bpe_json(const JsonFile& file, dom::object model);
+// model.type "WordPiece".
+std::unique_ptr<Tokenizer> load_wordpiece_json(const JsonFile& file, dom::object model);
 
 }  // namespace triax::text

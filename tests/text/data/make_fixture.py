@@ -6,6 +6,7 @@
   bpe_cases.json        texts with their ids
   word_ends.json        digests of where the GPT-2 pattern cuts pseudo-random strings of every kind of
                         character, made by the same generator as in gpt2_pattern_test.cpp
+  wordpiece-{un,}cased/         small BERT vocabularies, and texts with ids, byte offsets and decoded text
 
 Run in this folder: python make_fixture.py [--corpus to make corpus.jsonl anew].
 """
@@ -14,7 +15,7 @@ import json
 import os
 import sys
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import BertWordPieceTokenizer, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 VOCAB_SIZE = 2000
 END = "<|endoftext|>"
@@ -151,8 +152,36 @@ def make_word_ends():
         json.dump(batches, file, separators=(",", ":"))
 
 
+def make_wordpiece(lowercase):
+    """A small BERT vocabulary, and ids, byte offsets and decoded text of hard strings."""
+    name = "uncased" if lowercase else "cased"
+    with open("corpus.jsonl", encoding="utf-8") as file:
+        documents = [json.loads(line) for line in file]
+    tokenizer = BertWordPieceTokenizer(lowercase=lowercase)
+    tokenizer.train_from_iterator(documents, vocab_size=900, show_progress=False)
+    os.makedirs(f"wordpiece-{name}", exist_ok=True)
+    tokenizer.save_model(f"wordpiece-{name}")
+    tokenizer = BertWordPieceTokenizer(f"wordpiece-{name}/vocab.txt", lowercase=lowercase)
+    random = Random(9)
+    texts = SENTENCES + [random_text(random) for _ in range(100)] + [random_code_points(random) for _ in range(20)]
+    texts += ["", "a" * 100, "a" * 101, "[CLS] The [MASK].[SEP]", "İstanbul ΟΔΥΣΣΕΥΣ ſ ẞ Ǆ", "e\u0301a\u0323\u0302 각 ﬁ \u212b",
+              "I can't, don't. it's ... (ok)? we've we're I'm!", "\u00ad\u200b\ufffd\x00x", "\u037e \u1fef \uf900"]
+    cases = []
+    for text in texts:
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+        at = [0]
+        for c in text:
+            at.append(at[-1] + len(c.encode()))
+        cases.append({"text": text, "ids": encoding.ids, "offsets": [[at[b], at[e]] for b, e in encoding.offsets],
+                      "decoded": tokenizer.decode(encoding.ids, skip_special_tokens=False)})
+    with open(f"wordpiece-{name}/cases.json", "w", encoding="utf-8") as file:
+        json.dump(cases, file, ensure_ascii=False, separators=(",", ":"))
+
+
 if __name__ == "__main__":
     if "--corpus" in sys.argv:
         make_corpus()
     make_cases(train())
     make_word_ends()
+    make_wordpiece(True)
+    make_wordpiece(False)
