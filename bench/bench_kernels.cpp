@@ -3,27 +3,27 @@
 //
 //   bench_kernels [--threads N] [--filter TEXT] [--seconds S]
 //
-// An operation's floor is the larger of its arithmetic at the measured matrix-product peak (of its
-// compute type) and its memory traffic at the measured bandwidth. `of floor` is floor / time: 100 %
-// is as fast as can be. Operands are cold: each run takes another copy of them, of as many as
-// exceed the caches together, except for matrix products, whose operands a training step has just
-// written.
+// The floor of an operation made of products is its arithmetic at the measured peak of its compute
+// type; that of any other its memory traffic at the measured bandwidth of y += a x. `of floor` is
+// floor / time: 100 % is as fast as can be. Operands are cold: each run takes another copy of them,
+// of as many as exceed the caches together, except for matrix products, whose operands a training
+// step has just written.
 #include <fmt/core.h>
+#include <time.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
+#include <array>
 #include <cmath>
 
 #include "kernels/harness.h"
 #include "triax/base/parallel.h"
-#include "triax/kernels/peak.h"
+#include "triax/kernels/elementwise.h"
 
 namespace {
 
 using triax::harness::Case;
 using triax::harness::Problem;
 using triax::harness::Purpose;
-using Clock = std::chrono::steady_clock;
 
 struct Options {
   int threads = triax::available_cores();
@@ -31,8 +31,10 @@ struct Options {
   double seconds = 0.2;  // a case
 };
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+double now(int threads) {
+  timespec time{};
+  clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 // Seconds of the fastest run.
@@ -45,29 +47,67 @@ double time_of(const Case& entry, const Options& options) {
   const auto count = static_cast<size_t>(cold ? std::ceil(kBeyondCaches / bytes) : 1);
   while (copies.size() < count) copies.push_back(entry.build());
   double best = INFINITY;
-  const auto begin = Clock::now();
-  for (size_t run = 0; run < 2 * count + 2 || seconds_since(begin) < options.seconds; ++run) {
-    const auto start = Clock::now();
+  const double begin = now(options.threads);
+  for (size_t run = 0; run < 2 * count + 2 || now(options.threads) - begin < options.seconds;
+       ++run) {
+    const double start = now(options.threads);
     copies[run % count]->run({});
-    const double elapsed = seconds_since(start);
+    const double elapsed = now(options.threads) - start;
     if (run >= count) best = std::min(best, elapsed);
   }
   return best;
 }
 
-void print_case(const Case& entry, const triax::GemmPeak& peak, double bandwidth,
-                const Options& options) {
+// What the machine can do at best, by the same clock as the operations.
+struct Ceilings {
+  double f32 = 0, bf16 = 0, bandwidth = 0;  // FLOP/s and bytes/s
+};
+
+double gemm_rate(triax::DType dtype, const Options& options) {
+  double best = 0;
+  for (const auto& [m, n, k] : {std::array<int64_t, 3>{1024, 1024, 1024}, {2048, 768, 768}}) {
+    const Case product{
+        "", "", Purpose::benchmark, [=, m = m, n = n, k = k] {
+          auto p = std::make_unique<Problem>(1);
+          const auto a = p->input("a", {m, k}, dtype), b = p->input("b", {k, n}, dtype);
+          const auto c = p->output("c", {m, n}, dtype);
+          p->run = [=](const triax::Context& context) {
+            triax::gemm(context, false, false, a, b, 0, c);
+          };
+          p->flops = 2.0 * static_cast<double>(m * n * k);
+          return p;
+        }};
+    best = std::max(best, product.build()->flops / time_of(product, options));
+  }
+  return best;
+}
+
+Ceilings measure(const Options& options) {
+  const Case update{"", "", Purpose::benchmark, [] {
+                      auto p = std::make_unique<Problem>(1);
+                      const triax::Shape shape{int64_t{16} << 20};
+                      const auto x = p->input("x", shape, triax::DType::f32);
+                      const auto y = p->in_out("y", shape, triax::DType::f32);
+                      p->run = [=](const triax::Context& context) {
+                        triax::add_scaled(context, 0.5f, x, y);
+                      };
+                      return p;
+                    }};
+  return {gemm_rate(triax::DType::f32, options), gemm_rate(triax::DType::bf16, options),
+          update.build()->default_traffic() / time_of(update, options)};
+}
+
+void print_case(const Case& entry, const Ceilings& ceilings, const Options& options) {
   const double seconds = time_of(entry, options);
   const auto problem = entry.build();
-  const bool bf16 = entry.variant.starts_with("bf16") && peak.bf16 > 0;
   const double traffic = problem->traffic > 0 ? problem->traffic : problem->default_traffic();
-  const double arithmetic = problem->flops / (bf16 ? peak.bf16 : peak.f32);
-  const double floor = std::max(arithmetic, problem->flops > 0 ? 0 : traffic / bandwidth);
-  const std::string rate = problem->flops > 0
-                               ? fmt::format("{:7.1f} GFLOP/s", problem->flops / seconds / 1e9)
-                               : fmt::format("{:7.1f} GB/s   ", traffic / seconds / 1e9);
-  fmt::print("{:<34} {:<44} {:9.1f} us {} {:5.0f} % of floor\n", entry.operation, entry.variant,
-             seconds * 1e6, rate, 100 * floor / seconds);
+  const bool computes = problem->flops > 0;
+  const double peak = entry.variant.starts_with("bf16") ? ceilings.bf16 : ceilings.f32;
+  const double floor = computes ? problem->flops / peak : traffic / ceilings.bandwidth;
+  fmt::print("{:<34} {:<44} {:9.1f} us {:7.1f} {} {:4.0f} % of floor\n", entry.operation,
+             entry.variant, seconds * 1e6, (computes ? problem->flops : traffic) / seconds / 1e9,
+             computes ? "GFLOP/s" : "GB/s   ", 100 * floor / seconds);
+  std::fflush(stdout);
 }
 
 }  // namespace
@@ -80,15 +120,13 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", options.seconds, "time for each case");
   CLI11_PARSE(app, argc, argv);
   triax::set_num_threads(options.threads);
-  const triax::GemmPeak peak = triax::measure_gemm_peak({});
-  const double bandwidth = triax::measure_memory_bandwidth({});
+  const Ceilings ceilings = measure(options);
   fmt::print("{} threads: f32 {:.0f} GFLOP/s, bf16 {:.0f} GFLOP/s, memory {:.1f} GB/s\n",
-             options.threads, peak.f32 / 1e9, peak.bf16 / 1e9, bandwidth / 1e9);
+             options.threads, ceilings.f32 / 1e9, ceilings.bf16 / 1e9, ceilings.bandwidth / 1e9);
   for (const Case& entry : triax::harness::all_cases()) {
     const std::string name = entry.operation + " " + entry.variant;
     if (entry.purpose != Purpose::benchmark || name.find(options.filter) == std::string::npos)
       continue;
-    print_case(entry, peak, bandwidth, options);
-    std::fflush(stdout);
+    print_case(entry, ceilings, options);
   }
 }
