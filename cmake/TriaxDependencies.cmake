@@ -21,6 +21,10 @@ triax_find(ICU libicu-dev COMPONENTS uc i18n data)
 triax_find(ZLIB zlib1g-dev)
 triax_find(PkgConfig pkg-config)
 
+# MPI: the C interface only, which every MPI has; its compiler wrapper is asked what to link.
+enable_language(C)
+triax_find(MPI "libopenmpi-dev openmpi-bin" COMPONENTS C)
+
 # oneDNN: Debian's CMake file asks for OpenCL headers that nothing here needs, so it is found by hand.
 find_path(DNNL_INCLUDE_DIR dnnl.hpp)
 find_library(DNNL_LIBRARY dnnl)

@@ -161,6 +161,50 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void MappedFile::populate() const {
+#ifdef MADV_POPULATE_READ
+  if (data_) ::madvise(const_cast<std::byte*>(data_), size_, MADV_POPULATE_READ);
+#endif
+}
+
+RandomAccessFile::RandomAccessFile(const fs::path& path) : path_(path) {
+  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd_ < 0) fail_errno("cannot open", path);
+  struct stat info{};
+  if (::fstat(fd_, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(std::exchange(fd_, -1));
+    fail("cannot read {}: not a regular file", path.string());
+  }
+  size_ = static_cast<uint64_t>(info.st_size);
+}
+
+RandomAccessFile::~RandomAccessFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+RandomAccessFile::RandomAccessFile(RandomAccessFile&& other) noexcept { *this = std::move(other); }
+
+RandomAccessFile& RandomAccessFile::operator=(RandomAccessFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(size_, other.size_);
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+void RandomAccessFile::read(uint64_t offset, void* out, size_t bytes) const {
+  auto* to = static_cast<char*>(out);
+  while (bytes > 0) {
+    const ssize_t n = ::pread(fd_, to, bytes, static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_errno("cannot read", path_);
+    check(n > 0, "{}: ends at byte {}, but had {} bytes when it was opened; it was cut short while in use",
+          path_.string(), offset, size_);
+    to += n;
+    offset += static_cast<uint64_t>(n);
+    bytes -= static_cast<size_t>(n);
+  }
+}
+
 TemporaryDirectory::TemporaryDirectory(std::string_view prefix) {
   std::string pattern = (fs::temp_directory_path() / prefix).string() + "-XXXXXX";
   if (!::mkdtemp(pattern.data())) fail_errno("cannot create directory", pattern);

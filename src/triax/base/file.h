@@ -59,11 +59,35 @@ class MappedFile {
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   size_t size() const { return size_; }
   const std::filesystem::path& path() const { return path_; }
+  // Maps all pages now, in one go, rather than one by one as they are touched: for files that will be
+  // read whole, or at random. A hint; never fails.
+  void populate() const;
 
  private:
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
+};
+
+// A file read at any place, from any thread, without being mapped: a page fault for every few tokens
+// would cost more than the read, and a file cut short in the meantime is an Error and not a crash.
+class RandomAccessFile {
+ public:
+  RandomAccessFile() = default;
+  explicit RandomAccessFile(const std::filesystem::path& path);
+  ~RandomAccessFile();
+  RandomAccessFile(RandomAccessFile&& other) noexcept;
+  RandomAccessFile& operator=(RandomAccessFile&& other) noexcept;
+
+  // Bytes [offset, offset + bytes).
+  void read(uint64_t offset, void* out, size_t bytes) const;
+  uint64_t size() const { return size_; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  uint64_t size_ = 0;
+  int fd_ = -1;
 };
 
 // A new empty directory under $TMPDIR, removed with its content by the destructor.

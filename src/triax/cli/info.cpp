@@ -1,0 +1,117 @@
+#include <fmt/format.h>
+#include <hwy/targets.h>
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
+#ifdef TRIAX_HAVE_MPI
+#include <mpi.h>
+#endif
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "triax/base/parallel.h"
+#include "triax/base/system.h"
+#include "triax/base/text.h"
+#include "triax/cli/commands.h"
+#include "triax/kernels/peak.h"
+#include "triax/train/console.h"
+
+namespace triax::cli {
+namespace {
+
+struct Fact {
+  std::string name, value;
+};
+
+std::string gpus() {
+  const std::vector<std::string> models = nvidia_gpus();
+  if (models.empty()) return "none";
+  return fmt::format("{} x {}; this build of triax runs on CPUs only", models.size(),
+                     models.front());
+}
+
+std::string mpi() {
+#ifdef TRIAX_HAVE_MPI
+  char version[MPI_MAX_LIBRARY_VERSION_STRING] = {};
+  int length = 0;
+  MPI_Get_library_version(version, &length);
+  const std::string_view text(version, static_cast<size_t>(length));
+  return std::string(trim(text.substr(0, text.find_first_of(",\n"))));
+#else
+  return "not in this build: one process only";
+#endif
+}
+
+std::string libraries() {
+  const dnnl_version_t* onednn = dnnl_version();
+  const int64_t targets = hwy::SupportedTargets();
+  return fmt::format("oneDNN {}.{}.{}, Highway {} ({}), OpenMP {}", onednn->major, onednn->minor,
+                     onednn->patch, TRIAX_HIGHWAY_VERSION, hwy::TargetName(targets & -targets),
+                     _OPENMP);
+}
+
+std::vector<Fact> machine() {
+  const CpuInfo cpu = cpu_info();
+  std::string cores = fmt::format("{} for this process", available_cores());
+  if (cpu.sockets > 1) cores += fmt::format(", {} sockets", cpu.sockets);
+  return {
+      {"triax", TRIAX_VERSION " (" TRIAX_BUILD ")"},
+      {"operating system", operating_system()},
+      {"cpu", cpu.model},
+      {"cpu features", fmt::format("{}", fmt::join(cpu.features, " "))},
+      {"cores", cores},
+      {"threads", fmt::format("{}", num_threads())},
+      {"memory", fmt::format("{}, {} free", format_bytes(static_cast<double>(memory_limit_bytes())),
+                             format_bytes(static_cast<double>(memory_available_bytes())))},
+      {"gpus", gpus()},
+      {"mpi", mpi()},
+      {"libraries", libraries()}};
+}
+
+std::vector<Fact> measurements() {
+  const Context context;
+  const GemmPeak peak = measure_gemm_peak(context);
+  const double bandwidth = measure_memory_bandwidth(context);
+  return {{"fp32 matrix product", format_rate(peak.f32) + "FLOP/s"},
+          {"bf16 matrix product",
+           peak.bf16 > 0 ? format_rate(peak.bf16) + "FLOP/s" : "not in this CPU's hardware"},
+          {"memory bandwidth", format_rate(bandwidth) + "B/s"}};
+}
+
+struct InfoOptions {
+  bool json = false, measure = true;
+};
+
+void show_info(const InfoOptions& options) {
+  std::vector<Fact> facts = machine();
+  const auto print = [](const std::vector<Fact>& list) {
+    for (const Fact& fact : list) fmt::print("{:<20} {}\n", fact.name, fact.value);
+    std::fflush(stdout);
+  };
+  if (!options.json) {
+    print(facts);
+    if (options.measure) print(measurements());
+    return;
+  }
+  if (options.measure) {
+    for (Fact& fact : measurements()) facts.push_back(std::move(fact));
+  }
+  nlohmann::ordered_json object = nlohmann::ordered_json::object();
+  for (const Fact& fact : facts) object[fact.name] = fact.value;
+  fmt::print("{}\n", object.dump(2));
+}
+
+}  // namespace
+
+void add_info_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand(
+      "info", "Tell what triax finds on this machine, and measure how fast it is");
+  auto options = std::make_shared<InfoOptions>();
+  command->add_flag("--json", options->json, "as one JSON object");
+  command->add_flag("!--no-measure", options->measure,
+                    "leave out the measurements, which take about a second");
+  command->footer("Example: triax info");
+  command->callback([options] { show_info(*options); });
+}
+
+}  // namespace triax::cli

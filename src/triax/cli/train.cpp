@@ -1,0 +1,97 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "triax/base/config.h"
+#include "triax/base/error.h"
+#include "triax/base/parallel.h"
+#include "triax/base/text.h"
+#include "triax/cli/commands.h"
+#include "triax/train/speed.h"
+#include "triax/train/trainer.h"
+
+namespace triax::cli {
+namespace {
+
+struct TrainOptions {
+  std::string config_file;
+  std::vector<std::string> overrides;
+  bool print_config = false, print_documented = false;
+  double minutes = 0;
+};
+
+// As many steps as this machine makes in so many minutes, measured with the run's own shapes.
+int64_t steps_in(RunConfig config, double minutes) {
+  if (config.train.threads > 0) set_num_threads(static_cast<int>(config.train.threads));
+  if (config.model.vocab_size == 0)
+    config.model.vocab_size = load_tokenizer(config.data.tokenizer)->vocab_size();
+  config.resolve();
+  Engine engine(config.engine());
+  engine.initialize();
+  const TrainingSpeed speed =
+      measure_training_speed(engine, config.train.global_batch_size / config.train.micro_batch_size, 5);
+  return std::max<int64_t>(1, static_cast<int64_t>(minutes * 60 / speed.mean_step_seconds));
+}
+
+RunConfig load_config(const TrainOptions& options) {
+  RunConfig config;
+  ConfigFields fields(config);
+  if (!options.config_file.empty()) fields.load_file(options.config_file);
+  for (const std::string& assignment : options.overrides) fields.set(assignment);
+  return config;
+}
+
+void run(const TrainOptions& options) {
+  RunConfig config = load_config(options);
+  if (options.print_config || options.print_documented) {
+    config.resolve();
+    fmt::print("{}", ConfigFields(config).print(options.print_documented));
+    return;
+  }
+  check(!config.data.train.empty(),
+        "data.train is empty: name the token datasets to train on (`triax pack` makes them), in the file "
+        "or as --set data.train=PREFIX");
+  if (options.minutes > 0) {
+    config.train.steps = steps_in(config, options.minutes);
+    fmt::print("{} steps take about {} on this machine\n", config.train.steps,
+               format_duration(options.minutes * 60));
+  }
+  Trainer trainer(std::move(config));
+  const TrainOutcome outcome = trainer.run();
+  if (!std::isnan(outcome.validation_loss))
+    fmt::print("validation loss {:.4f} (perplexity {:.2f}) after {} steps\n", outcome.validation_loss,
+               std::exp(outcome.validation_loss), outcome.step);
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("train", "Train a GPT on token datasets");
+  auto options = std::make_shared<TrainOptions>();
+  command->add_option("config", options->config_file, "TOML file of the run")->type_name("FILE");
+  command->add_option("--set", options->overrides,
+                      "override one key of the file, as section.key=value; may be given many times")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false)
+      ->take_all();
+  command->add_option("--minutes", options->minutes,
+                      "measure this machine and set train.steps to what it does in so many minutes")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--print-config", options->print_config,
+                    "show the whole resolved configuration as TOML and do nothing else");
+  command->add_flag("--print-documented", options->print_documented,
+                    "the same, each key with what it means");
+  command->footer(
+      "A run that was interrupted continues where it stopped when the same command is given again.\n"
+      "Examples:\n"
+      "  triax train run.toml\n"
+      "  triax train run.toml --set train.micro_batch_size=8 --set optimizer.learning_rate=1e-3\n"
+      "  triax train --print-documented > run.toml");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace triax::cli

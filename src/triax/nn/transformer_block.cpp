@@ -1,0 +1,296 @@
+#include "triax/nn/transformer_block.h"
+
+#include <cmath>
+
+#include "triax/base/error.h"
+#include "triax/kernels/elementwise.h"
+#include "triax/kernels/layernorm.h"
+
+namespace triax {
+namespace {
+
+// A vector or matrix that every tensor-parallel rank holds whole.
+ParameterSpec whole(std::string name, Shape shape, Init init) {
+  return {.name = std::move(name), .global_shape = shape, .shape = shape, .offset = {}, .init = init};
+}
+
+// One that is split evenly along `axis`.
+ParameterSpec split_along(int axis, std::string name, Shape shape, Init init, int rank, int size) {
+  ParameterSpec spec = whole(std::move(name), shape, init);
+  spec.shape[axis] = shape[axis] / size;
+  spec.offset = shape;
+  for (int i = 0; i < shape.rank(); ++i) spec.offset[i] = 0;
+  spec.offset[axis] = spec.shape[axis] * rank;
+  return spec;
+}
+
+ParameterSpec matrix(ParameterSpec spec, float init_std) {
+  spec.init_std = init_std;
+  spec.weight_decay = spec.compute_copy = true;
+  return spec;
+}
+
+// [n, 3, a', d] or [n, a', d] seen as [n, features].
+Tensor rows(const Tensor& x) { return x.reshape({x.dim(0), -1}); }
+
+}  // namespace
+
+BlockParameters declare_block(const BlockConfig& config, int64_t layer, int tp_rank, int tp_size,
+                              ParameterTable& table) {
+  const int64_t h = config.hidden_size, a = config.num_heads, d = config.head_dim();
+  const int64_t f = config.ffn_hidden_size;
+  const std::string prefix = "layers." + std::to_string(layer) + ".";
+  const auto part = [&](int axis, const char* name, Shape shape, Init init) {
+    return split_along(axis, prefix + name, shape, init, tp_rank, tp_size);
+  };
+  const auto vector = [&](const char* name, Init init) { return whole(prefix + name, {h}, init); };
+  BlockParameters p{};
+  p.attention_norm_weight = table.add(vector("attention_norm.weight", Init::ones));
+  p.attention_norm_bias = table.add(vector("attention_norm.bias", Init::zeros));
+  p.qkv_weight = table.add(matrix(part(1, "qkv.weight", {3, a, d, h}, Init::normal), config.init_std));
+  p.qkv_bias = table.add(part(1, "qkv.bias", {3, a, d}, Init::zeros));
+  p.attention_output_weight = table.add(
+      matrix(part(1, "attention_output.weight", {h, h}, Init::normal), config.output_init_std));
+  p.attention_output_bias = table.add(vector("attention_output.bias", Init::zeros));
+  p.mlp_norm_weight = table.add(vector("mlp_norm.weight", Init::ones));
+  p.mlp_norm_bias = table.add(vector("mlp_norm.bias", Init::zeros));
+  p.mlp_up_weight = table.add(matrix(part(0, "mlp_up.weight", {f, h}, Init::normal), config.init_std));
+  p.mlp_up_bias = table.add(part(0, "mlp_up.bias", {f}, Init::zeros));
+  p.mlp_down_weight =
+      table.add(matrix(part(1, "mlp_down.weight", {h, f}, Init::normal), config.output_init_std));
+  p.mlp_down_bias = table.add(vector("mlp_down.bias", Init::zeros));
+  return p;
+}
+
+TransformerBlock::TransformerBlock(const BlockConfig& config, int64_t layer,
+                                   BlockParameters indices, const Parameters& parameters,
+                                   const TensorParallel& parallel, Recompute recompute)
+    : config_(config),
+      layer_(layer),
+      p_(indices),
+      parameters_(&parameters),
+      parallel_(parallel),
+      recompute_(recompute) {}
+
+BlockStash TransformerBlock::allocate_stash(const BlockConfig& config,
+                                            const TensorParallel& parallel, Recompute recompute,
+                                            DType dtype, int64_t n, Arena& arena) {
+  BlockStash stash;
+  if (recompute == Recompute::full) return stash;
+  const int64_t h = config.hidden_size, heads = config.num_heads / parallel.size();
+  const int64_t f = config.ffn_hidden_size / parallel.size(), r = parallel.residual_rows(n);
+  const auto statistics = [&] { return arena.allocate({r}, DType::f32); };
+  stash.attention_norm_mean = statistics();
+  stash.attention_norm_rstd = statistics();
+  stash.qkv = arena.allocate({n, 3, heads, config.head_dim()}, dtype);
+  stash.attention = arena.allocate({n, heads, config.head_dim()}, dtype);
+  stash.lse = arena.allocate({heads, n}, DType::f32);
+  stash.residual = arena.allocate({r, h}, dtype);
+  stash.mlp_norm_mean = statistics();
+  stash.mlp_norm_rstd = statistics();
+  stash.mlp_pre = arena.allocate({n, f}, dtype);
+  if (recompute == Recompute::none) {
+    stash.attention_norm = arena.allocate({n, h}, dtype);
+    stash.mlp_norm = arena.allocate({n, h}, dtype);
+    stash.mlp_act = arena.allocate({n, f}, dtype);
+  }
+  return stash;
+}
+
+BlockWorkspace TransformerBlock::allocate_workspace(const BlockConfig& config,
+                                                    const TensorParallel& parallel,
+                                                    Recompute recompute, DType dtype, int64_t n,
+                                                    bool with_backward, Arena& arena) {
+  const int64_t h = config.hidden_size, heads = config.num_heads / parallel.size();
+  const int64_t f = config.ffn_hidden_size / parallel.size(), r = parallel.residual_rows(n);
+  BlockWorkspace w;
+  w.partial = arena.allocate({n, h}, dtype);
+  if (parallel.splits_tokens()) w.shard = arena.allocate({r, h}, dtype);
+  if (recompute == Recompute::selective) {
+    w.norm = arena.allocate({n, h}, dtype);
+    w.act = arena.allocate({n, f}, dtype);
+  }
+  if (recompute == Recompute::full)
+    w.recomputed = allocate_stash(config, parallel, Recompute::none, dtype, n, arena);
+  if (with_backward) {
+    w.hidden = arena.allocate({n, h}, dtype);
+    w.ffn = arena.allocate({n, f}, dtype);
+    w.attention = arena.allocate({n, heads, config.head_dim()}, dtype);
+    w.qkv = arena.allocate({n, 3, heads, config.head_dim()}, dtype);
+    const Span whole_batch{0, n};
+    const auto bytes = attention_backward_scratch(w.qkv, {&whole_batch, 1});
+    w.scratch = arena.allocate({static_cast<int64_t>(bytes)}, DType::u8);
+  }
+  return w;
+}
+
+Dropout TransformerBlock::dropout(const TokenLayout& layout, Place place, float probability,
+                                  int64_t n) const {
+  return {.probability = layout.training ? probability : 0.0f,
+          .seed = layout.seed,
+          .site = static_cast<uint32_t>(layer_ * 8 + place),
+          .step = layout.step,
+          .row_offset = layout.first_token + parallel_.first_row(n)};
+}
+
+AttentionOptions TransformerBlock::attention_options(const TokenLayout& layout) const {
+  AttentionOptions options;
+  options.causal = config_.causal;
+  options.scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim()));
+  options.dropout = dropout(layout, attention_probabilities, config_.attention_dropout, 0);
+  options.dropout.row_offset = layout.first_token;
+  options.head_offset = config_.num_heads / parallel_.size() * parallel_.rank();
+  options.total_heads = config_.num_heads;
+  options.max_length = layout.max_length;
+  return options;
+}
+
+void TransformerBlock::forward(const Context& context, const TokenLayout& layout,
+                               const Tensor& input, const BlockStash& stash,
+                               BlockWorkspace& workspace, const Tensor& output) const {
+  const BlockStash& kept = recompute_ == Recompute::full ? workspace.recomputed : stash;
+  project_qkv(context, input, kept, workspace);
+  attention_forward(context, kept.qkv, layout.spans, attention_options(layout), kept.attention,
+                    kept.lse);
+  finish(context, layout, input, kept, workspace, output);
+}
+
+void TransformerBlock::project_qkv(const Context& context, const Tensor& input,
+                                   const BlockStash& stash, BlockWorkspace& workspace) const {
+  const Tensor full = stash.attention_norm.defined() ? stash.attention_norm : workspace.norm;
+  const Tensor shard = parallel_.splits_tokens() ? workspace.shard : full;
+  layernorm_forward(context, input, weight(p_.attention_norm_weight),
+                    weight(p_.attention_norm_bias), config_.layernorm_epsilon, shard,
+                    stash.attention_norm_mean, stash.attention_norm_rstd);
+  parallel_.gather(shard, full);
+  linear_forward(context, full, weight(p_.qkv_weight).reshape({-1, config_.hidden_size}),
+                 weight(p_.qkv_bias).reshape({-1}), rows(stash.qkv));
+}
+
+void TransformerBlock::finish(const Context& context, const TokenLayout& layout,
+                              const Tensor& input, const BlockStash& stash,
+                              BlockWorkspace& workspace, const Tensor& output) const {
+  const int64_t n = stash.qkv.dim(0);
+  const bool split = parallel_.splits_tokens();
+  const Tensor& partial = workspace.partial;
+  const Tensor reduced = split ? workspace.shard : partial;
+
+  linear_forward(context, rows(stash.attention), weight(p_.attention_output_weight), {}, partial);
+  parallel_.reduce(partial, reduced);
+  bias_dropout_residual_forward(context, reduced, weight(p_.attention_output_bias), input,
+                                dropout(layout, attention_output, config_.hidden_dropout, n),
+                                stash.residual);
+
+  const Tensor full = stash.mlp_norm.defined() ? stash.mlp_norm : workspace.norm;
+  const Tensor shard = split ? workspace.shard : full;
+  layernorm_forward(context, stash.residual, weight(p_.mlp_norm_weight), weight(p_.mlp_norm_bias),
+                    config_.layernorm_epsilon, shard, stash.mlp_norm_mean, stash.mlp_norm_rstd);
+  parallel_.gather(shard, full);
+  const Tensor act = stash.mlp_act.defined() ? stash.mlp_act : workspace.act;
+  linear_activation_forward(context, full, weight(p_.mlp_up_weight), weight(p_.mlp_up_bias),
+                            config_.activation, stash.mlp_pre, act);
+  linear_forward(context, act, weight(p_.mlp_down_weight), {}, partial);
+  parallel_.reduce(partial, reduced);
+  bias_dropout_residual_forward(context, reduced, weight(p_.mlp_down_bias), stash.residual,
+                                dropout(layout, mlp_output, config_.hidden_dropout, n), output);
+}
+
+void TransformerBlock::backward(const Context& context, const TokenLayout& layout,
+                                const Tensor& input, const BlockStash& stash,
+                                BlockWorkspace& workspace, const Tensor& gradient) const {
+  const bool full = recompute_ == Recompute::full;
+  // The output is not needed a second time: it may overwrite the partial sums it is made from.
+  if (full) forward(context, layout, input, stash, workspace, workspace.hidden.narrow(0, 0, input.dim(0)));
+  const BlockStash& kept = full ? workspace.recomputed : stash;
+  backward_mlp(context, layout, kept, workspace, gradient);
+  backward_attention(context, layout, input, kept, workspace, gradient);
+}
+
+// The output of a norm, as all tokens: kept from forward, or computed (and gathered) again.
+Tensor TransformerBlock::norm_again(const Context& context, const Tensor& x, int gamma, int beta,
+                                    const Tensor& kept, BlockWorkspace& workspace) const {
+  if (kept.defined()) return kept;
+  const Tensor shard = parallel_.splits_tokens() ? workspace.shard : workspace.norm;
+  layernorm_forward(context, x, weight(gamma), weight(beta), config_.layernorm_epsilon, shard, {}, {});
+  parallel_.gather(shard, workspace.norm);
+  return workspace.norm;
+}
+
+// Gradient of a row-parallel linear's output, for all tokens. Without dropout it is the gradient of the
+// residual stream itself, and no copy is made.
+Tensor TransformerBlock::backward_residual(const Context& context, const Dropout& dropout,
+                                           const Tensor& gradient, const Tensor& dbias,
+                                           BlockWorkspace& workspace) const {
+  const bool split = parallel_.splits_tokens();
+  Tensor dshard = gradient;
+  if (dropout.active()) dshard = split ? workspace.shard : workspace.hidden;
+  bias_dropout_residual_backward(context, gradient, dropout, dropout.active() ? dshard : Tensor{},
+                                 dbias);
+  parallel_.gather(dshard, workspace.hidden);
+  return split ? workspace.hidden : dshard;
+}
+
+// Each linear's backward: the input gradient first, since others wait for it; its reduction over the
+// tensor-parallel group is in flight while the weight gradient is computed.
+void TransformerBlock::backward_mlp(const Context& context, const TokenLayout& layout,
+                                    const BlockStash& stash, BlockWorkspace& workspace,
+                                    const Tensor& gradient) const {
+  const int64_t n = stash.qkv.dim(0), r = gradient.dim(0);
+  const bool split = parallel_.splits_tokens();
+  const Tensor dhidden = backward_residual(
+      context, dropout(layout, mlp_output, config_.hidden_dropout, n), gradient,
+      gradient_of(p_.mlp_down_bias), workspace);
+
+  Tensor act = stash.mlp_act;
+  if (!act.defined()) {
+    act = workspace.act;
+    activation_forward(context, config_.activation, stash.mlp_pre, act);
+  }
+  linear_backward_weight(context, dhidden, act, gradient_of(p_.mlp_down_weight), {});
+  linear_activation_backward_input(context, dhidden, weight(p_.mlp_down_weight), stash.mlp_pre,
+                                   config_.activation, workspace.ffn);
+  linear_backward_input(context, workspace.ffn, weight(p_.mlp_up_weight), workspace.partial);
+
+  const Tensor norm = norm_again(context, stash.residual, p_.mlp_norm_weight, p_.mlp_norm_bias,
+                                 stash.mlp_norm, workspace);
+  const Tensor dnorm = split ? workspace.shard : workspace.partial;
+  Request reduction = parallel_.start_reduce(workspace.partial, dnorm);
+  linear_backward_weight(context, workspace.ffn, norm, gradient_of(p_.mlp_up_weight),
+                         gradient_of(p_.mlp_up_bias));
+  reduction.wait();
+  layernorm_backward(context, dnorm.narrow(0, 0, r), stash.residual, weight(p_.mlp_norm_weight),
+                     stash.mlp_norm_mean, stash.mlp_norm_rstd, gradient, true,
+                     gradient_of(p_.mlp_norm_weight), gradient_of(p_.mlp_norm_bias));
+}
+
+void TransformerBlock::backward_attention(const Context& context, const TokenLayout& layout,
+                                          const Tensor& input, const BlockStash& stash,
+                                          BlockWorkspace& workspace,
+                                          const Tensor& gradient) const {
+  const int64_t n = stash.qkv.dim(0), r = gradient.dim(0), h = config_.hidden_size;
+  const bool split = parallel_.splits_tokens();
+  const Tensor dhidden = backward_residual(
+      context, dropout(layout, attention_output, config_.hidden_dropout, n), gradient,
+      gradient_of(p_.attention_output_bias), workspace);
+  linear_backward_input(context, dhidden, weight(p_.attention_output_weight),
+                        rows(workspace.attention));
+  linear_backward_weight(context, dhidden, rows(stash.attention),
+                         gradient_of(p_.attention_output_weight), {});
+  attention_backward(context, workspace.attention, stash.qkv, stash.attention, stash.lse,
+                     layout.spans, attention_options(layout), workspace.qkv, workspace.scratch);
+
+  const Tensor dqkv = rows(workspace.qkv);
+  linear_backward_input(context, dqkv, weight(p_.qkv_weight).reshape({-1, h}), workspace.partial);
+  const Tensor norm = norm_again(context, input, p_.attention_norm_weight, p_.attention_norm_bias,
+                                 stash.attention_norm, workspace);
+  const Tensor dnorm = split ? workspace.shard : workspace.partial;
+  Request reduction = parallel_.start_reduce(workspace.partial, dnorm);
+  linear_backward_weight(context, dqkv, norm, gradient_of(p_.qkv_weight).reshape({-1, h}),
+                         gradient_of(p_.qkv_bias).reshape({-1}));
+  reduction.wait();
+  layernorm_backward(context, dnorm.narrow(0, 0, r), input, weight(p_.attention_norm_weight),
+                     stash.attention_norm_mean, stash.attention_norm_rstd, gradient, true,
+                     gradient_of(p_.attention_norm_weight), gradient_of(p_.attention_norm_bias));
+}
+
+}  // namespace triax

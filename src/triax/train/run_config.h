@@ -1,0 +1,173 @@
+// Everything one training run is made of: the TOML file of `triax train`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "triax/models/gpt_config.h"
+#include "triax/optim/lr_schedule.h"
+#include "triax/train/engine.h"
+
+namespace triax {
+
+struct TrainConfig {
+  int64_t steps = 1000;
+  int64_t sequence_length = 0;
+  int64_t micro_batch_size = 4;
+  int64_t global_batch_size = 32;
+  int64_t batch_ramp_start = 0, batch_ramp_increment = 0, batch_ramp_samples = 0;
+  Precision precision = Precision::fp32;
+  Recompute recompute = Recompute::none;
+  int64_t seed = 1234;
+  int64_t threads = 0;
+  double time_limit_minutes = 0;
+
+  template <class V>
+  void visit(V& v) {
+    v("steps", steps, "optimizer steps of the whole run").at_least(1);
+    v("sequence_length", sequence_length, "tokens a sample; 0 means model.max_positions").at_least(0);
+    v("micro_batch_size", micro_batch_size, "sequences worked on at a time").at_least(1);
+    v("global_batch_size", global_batch_size,
+      "sequences a step; a multiple of micro_batch_size (the rest by gradient accumulation)").at_least(1);
+    v("batch_ramp_start", batch_ramp_start,
+      "batch-size ramp: global batch of the first step; 0 means no ramp").at_least(0);
+    v("batch_ramp_increment", batch_ramp_increment, "batch-size ramp: growth at a time").at_least(0);
+    v("batch_ramp_samples", batch_ramp_samples,
+      "batch-size ramp: samples over which the batch grows to global_batch_size").at_least(0);
+    v("precision", precision, "of activations and matrix products; weights, gradients and optimizer "
+      "state are kept in fp32", {"fp32", "bf16"});
+    v("recompute", recompute, "what backward computes again instead of keeping: nothing, norms and "
+      "activations, or whole layers", {"none", "selective", "full"});
+    v("seed", seed, "of initial weights, dropout and data order").at_least(0);
+    v("threads", threads, "CPU threads; 0 means OMP_NUM_THREADS, or every core").at_least(0);
+    v("time_limit_minutes", time_limit_minutes,
+      "save a checkpoint and stop after this long; 0 means no limit").at_least(0);
+  }
+};
+
+struct OptimizerConfig {
+  double learning_rate = 3e-4, min_learning_rate = 3e-5;
+  Decay decay = Decay::cosine;
+  int64_t warmup_steps = 100, decay_steps = 0;
+  double wsd_fraction = 0.2;
+  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1, clip_gradient = 1.0;
+
+  template <class V>
+  void visit(V& v) {
+    v("learning_rate", learning_rate, "peak learning rate").at_least(0);
+    v("min_learning_rate", min_learning_rate, "learning rate at the end of the decay").at_least(0);
+    v("decay", decay, "how the learning rate falls after warm-up",
+      {"cosine", "linear", "constant", "inverse_sqrt", "wsd"});
+    v("warmup_steps", warmup_steps, "steps of linear warm-up").at_least(0);
+    v("decay_steps", decay_steps, "step at which min_learning_rate is reached; 0 means train.steps").at_least(0);
+    v("wsd_fraction", wsd_fraction, "wsd: share of decay_steps in which the rate falls").between(0, 1);
+    v("beta1", beta1, "AdamW").between(0, 0.999999);
+    v("beta2", beta2, "AdamW").between(0, 0.999999);
+    v("epsilon", epsilon, "AdamW").at_least(0);
+    v("weight_decay", weight_decay, "AdamW, decoupled; of matrices, not of biases and norms").at_least(0);
+    v("clip_gradient", clip_gradient, "largest global norm of the gradient; 0 means no clipping").at_least(0);
+  }
+};
+
+struct DataConfig {
+  std::vector<std::string> train;
+  std::vector<double> weights;
+  std::vector<std::string> validation;
+  std::string split = "969,30,1";
+  std::string tokenizer;
+  std::string cache;
+  bool reset_positions = false, reset_attention = false, eod_mask_loss = false;
+
+  template <class V>
+  void visit(V& v) {
+    v("train", train, "token datasets (prefixes of .bin/.idx pairs, as `triax pack` writes them)");
+    v("weights", weights, "share of each dataset in the blend; empty means equal");
+    v("validation", validation, "token datasets to evaluate on; empty: the split's share of train");
+    v("split", split, "documents for training, validation and test, as shares");
+    v("tokenizer", tokenizer, "folder of the vocabulary: for vocab_size, samples, and the checkpoint");
+    v("cache", cache, "folder for sample indexes; empty: beside each dataset");
+    v("reset_positions", reset_positions, "count positions from 0 again after each end of document");
+    v("reset_attention", reset_attention, "let tokens see only their own document");
+    v("eod_mask_loss", eod_mask_loss, "do not train on what follows an end of document");
+  }
+};
+
+struct EvalConfig {
+  int64_t interval = 100, batches = 10;
+  int64_t sample_interval = 0, sample_tokens = 60;
+  std::vector<std::string> prompts;
+  double temperature = 0.8;
+  int64_t top_k = 50;
+
+  template <class V>
+  void visit(V& v) {
+    v("interval", interval, "steps between evaluations; 0: only at the end").at_least(0);
+    v("batches", batches, "global batches an evaluation; 0: no evaluation at all").at_least(0);
+    v("sample_interval", sample_interval, "steps between generated samples; 0: only at the end").at_least(0);
+    v("sample_tokens", sample_tokens, "tokens a sample").at_least(1);
+    v("prompts", prompts, "beginnings of the samples; empty: no samples");
+    v("temperature", temperature, "of the samples").at_least(0);
+    v("top_k", top_k, "of the samples; 0: all tokens").at_least(0);
+  }
+};
+
+struct CheckpointConfig {
+  int64_t interval = 0, keep = 2;
+  bool resume = true;
+  bool save_at_end = true;
+  std::string load;
+
+  template <class V>
+  void visit(V& v) {
+    v("interval", interval, "steps between checkpoints; 0: only at the end or when stopped").at_least(0);
+    v("keep", keep, "checkpoints kept; 0: all").at_least(0);
+    v("resume", resume, "go on from the newest whole checkpoint in output.dir, if there is one");
+    v("save_at_end", save_at_end, "write a checkpoint after the last step");
+    v("load", load, "start from this checkpoint's weights, with a fresh optimizer and data order");
+  }
+};
+
+struct OutputConfig {
+  std::string dir = "runs/run";
+  int64_t log_interval = 1;
+  bool tensorboard = true;
+
+  template <class V>
+  void visit(V& v) {
+    v("dir", dir, "folder of the run: checkpoints, metrics, report");
+    v("log_interval", log_interval, "steps between progress lines").at_least(1);
+    v("tensorboard", tensorboard, "write TensorBoard event files");
+  }
+};
+
+struct RunConfig {
+  GptConfig model;
+  TrainConfig train;
+  OptimizerConfig optimizer;
+  DataConfig data;
+  EvalConfig eval;
+  CheckpointConfig checkpoint;
+  OutputConfig output;
+
+  template <class V>
+  void visit(V& v) {
+    v.section("model", model, "the shape of the model");
+    v.section("train", train, "how long, how much at a time, in which precision");
+    v.section("optimizer", optimizer, "AdamW and its learning rate");
+    v.section("data", data, "what it learns from");
+    v.section("eval", eval, "validation and samples along the way");
+    v.section("checkpoint", checkpoint, "what is saved, and from what it starts");
+    v.section("output", output, "where results go");
+  }
+
+  // Fills in what defaults to another key (sequence_length, decay_steps), then checks what no single key
+  // can tell. Throws Error naming the keys.
+  void resolve();
+  EngineConfig engine() const;
+  LrSchedule lr_schedule() const;
+  // Sequences of the step that begins after `consumed_samples` (Megatron's batch-size ramp).
+  int64_t batch_size_at(int64_t consumed_samples) const;
+};
+
+}  // namespace triax

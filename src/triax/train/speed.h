@@ -1,0 +1,17 @@
+// How fast this machine trains a model, measured on random tokens.
+#pragma once
+
+#include "triax/train/engine.h"
+
+namespace triax {
+
+struct TrainingSpeed {
+  double mean_step_seconds = 0, best_step_seconds = 0;
+  int64_t steps = 0;  // measured
+  double tokens_per_second = 0, model_flops_per_second = 0;
+};
+
+// Runs optimizer steps of `micro_batches` micro-batches for about `seconds` (at least three steps).
+TrainingSpeed measure_training_speed(Engine& engine, int64_t micro_batches, double seconds);
+
+}  // namespace triax

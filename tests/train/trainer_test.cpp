@@ -1,0 +1,199 @@
+// Whole runs of a tiny GPT: what is written, and that an interrupted run continues bit for bit.
+#include "triax/train/trainer.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <thread>
+
+#include "triax/base/error.h"
+#include "triax/base/file.h"
+#include "triax/data/indexed_dataset.h"
+
+namespace triax {
+namespace {
+
+namespace fs = std::filesystem;
+
+class TrainerTest : public testing::Test {
+ protected:
+  TrainerTest() : folder_("trainer-test") {
+    IndexedDatasetWriter writer(folder_.path() / "tokens", TokenType::u16);
+    Philox random(3);
+    for (int document = 0; document < 60; ++document) {
+      std::vector<int32_t> tokens;
+      const uint64_t length = 5 + random.next_below(80);
+      // Text with something to learn: each token is the one before plus one, mostly.
+      auto token = static_cast<int32_t>(random.next_below(50));
+      for (uint64_t i = 0; i < length; ++i) {
+        tokens.push_back(token);
+        token = static_cast<int32_t>(random.next_below(10) == 0 ? random.next_below(50)
+                                                                 : static_cast<uint64_t>(token + 1) % 50);
+      }
+      writer.add_document(tokens);
+    }
+    writer.commit();
+  }
+
+  RunConfig config(const std::string& run) const {
+    RunConfig c;
+    c.model = {.vocab_size = 50, .hidden_size = 32, .num_layers = 2, .num_heads = 2, .max_positions = 16,
+               .hidden_dropout = 0.1, .attention_dropout = 0.1, .vocab_multiple = 16};
+    c.train.steps = 12;
+    c.train.micro_batch_size = 2;
+    c.train.global_batch_size = 4;
+    c.optimizer.learning_rate = 1e-2;
+    c.optimizer.warmup_steps = 2;
+    c.data.train = {(folder_.path() / "tokens").string()};
+    c.data.split = "90,10,0";
+    c.eval.interval = 4;
+    c.eval.batches = 2;
+    c.checkpoint.keep = 0;
+    c.output.dir = (folder_.path() / run).string();
+    return c;
+  }
+
+  MetricsHistory history(const std::string& run) const {
+    return read_metrics(folder_.path() / run / "metrics.jsonl");
+  }
+  fs::path checkpoint(const std::string& run, int64_t step) const {
+    return checkpoint_path(folder_.path() / run / "checkpoints", step);
+  }
+  // Every byte of every tensor, and the losses.
+  void expect_equal_runs(const std::string& a, const std::string& b, int64_t step) const {
+    const CheckpointReader x(checkpoint(a, step)), y(checkpoint(b, step));
+    ASSERT_EQ(x.index().tensors.size(), y.index().tensors.size());
+    for (const StoredTensor& tensor : x.index().tensors) {
+      OwnedTensor u(tensor.shape, tensor.dtype), v(tensor.shape, tensor.dtype);
+      x.read(tensor.name, u);
+      y.read(tensor.name, v);
+      EXPECT_EQ(std::memcmp(u.view().raw(), v.view().raw(), u.view().bytes()), 0) << tensor.name;
+    }
+    const MetricsHistory p = history(a), q = history(b);
+    ASSERT_EQ(p.train.size(), q.train.size());
+    for (size_t i = 0; i < p.train.size(); ++i) {
+      EXPECT_EQ(p.train[i].step, q.train[i].step);
+      EXPECT_EQ(p.train[i].loss, q.train[i].loss);
+      EXPECT_EQ(p.train[i].gradient_norm, q.train[i].gradient_norm);
+    }
+  }
+
+  TemporaryDirectory folder_;
+};
+
+TEST_F(TrainerTest, LearnsAndWritesItDown) {
+  RunConfig c = config("run");
+  c.train.steps = 60;
+  const TrainOutcome outcome = Trainer(c).run();
+  EXPECT_TRUE(outcome.finished);
+  const MetricsHistory made = history("run");
+  ASSERT_EQ(made.train.size(), 60u);
+  EXPECT_NEAR(made.train.front().loss, std::log(50.0), 0.3);
+  EXPECT_LT(made.train.back().loss, 2.8);
+  ASSERT_EQ(made.validation.size(), 15u);
+  EXPECT_LT(made.validation.back().loss, made.validation.front().loss);
+  EXPECT_TRUE(fs::exists(checkpoint("run", 60) / "index.json"));
+  EXPECT_EQ(made.train.back().consumed_tokens, 60 * 4 * 16);
+}
+
+TEST_F(TrainerTest, ResumesBitForBit) {
+  RunConfig straight = config("straight");
+  straight.checkpoint.interval = 5;
+  Trainer(straight).run();
+  // The same run, which has only the checkpoint of step 5, as if it had been killed after it.
+  fs::create_directories(folder_.path() / "resumed/checkpoints");
+  fs::copy(checkpoint("straight", 5), checkpoint("resumed", 5), fs::copy_options::recursive);
+  fs::copy(folder_.path() / "straight/metrics.jsonl", folder_.path() / "resumed/metrics.jsonl");
+  Trainer(config("resumed")).run();
+  expect_equal_runs("straight", "resumed", 12);
+}
+
+TEST_F(TrainerTest, StopsAtASignalAndContinues) {
+  Trainer(config("straight")).run();
+  {
+    Trainer trainer(config("stopped"));
+    std::thread sender([&] {  // a signal somewhere in the middle of the run
+      while (!fs::exists(folder_.path() / "stopped/metrics.jsonl")) std::this_thread::yield();
+      ::kill(::getpid(), SIGTERM);
+    });
+    trainer.run();
+    sender.join();
+  }
+  Trainer(config("stopped")).run();
+  expect_equal_runs("straight", "stopped", 12);
+}
+
+TEST_F(TrainerTest, ContinuesFromTheLastWholeCheckpoint) {
+  RunConfig c = config("run");
+  c.checkpoint.interval = 4;
+  Trainer(c).run();
+  // The newest one lost its end: a truncated piece file.
+  const fs::path damaged = checkpoint("run", 12);
+  for (const auto& file : fs::directory_iterator(damaged))
+    if (file.path().extension() == ".safetensors") fs::resize_file(file.path(), fs::file_size(file.path()) / 2);
+  fs::copy(folder_.path() / "run", folder_.path() / "whole", fs::copy_options::recursive);
+  fs::remove_all(checkpoint("whole", 12));
+  Trainer(config("run")).run();
+  Trainer(config("whole")).run();
+  expect_equal_runs("run", "whole", 12);
+}
+
+TEST_F(TrainerTest, BatchRampReachesTheGlobalBatch) {
+  RunConfig c = config("ramp");
+  c.train.global_batch_size = 8;
+  c.train.batch_ramp_start = 2;
+  c.train.batch_ramp_increment = 2;
+  c.train.batch_ramp_samples = 12;
+  Trainer(c).run();
+  const MetricsHistory made = history("ramp");
+  std::vector<int64_t> batches;
+  int64_t before = 0;
+  for (const StepMetrics& m : made.train) {
+    batches.push_back((m.consumed_tokens - before) / 16);
+    before = m.consumed_tokens;
+  }
+  EXPECT_EQ(batches, (std::vector<int64_t>{2, 2, 4, 6, 8, 8, 8, 8, 8, 8, 8, 8}));
+}
+
+void expect_contains(const std::string& message, const std::string& part) {
+  EXPECT_NE(message.find(part), std::string::npos) << message;
+}
+
+TEST_F(TrainerTest, RefusesDataOfAnotherVocabulary) {
+  RunConfig c = config("refused");
+  c.model.vocab_size = 20;
+  try {
+    Trainer(c).run();
+    FAIL() << "token 49 went into a vocabulary of 20";
+  } catch (const Error& error) {
+    expect_contains(error.what(), "vocabulary");
+  }
+}
+
+TEST_F(TrainerTest, RefusesWhatCannotWork) {
+  const auto message = [&](auto&& change) -> std::string {
+    RunConfig c = config("refused");
+    change(c);
+    try {
+      Trainer trainer(c);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "nothing";
+  };
+  expect_contains(message([](RunConfig& c) { c.train.global_batch_size = 5; }), "the nearest are 4 and 6");
+  expect_contains(message([](RunConfig& c) { c.train.sequence_length = 64; }), "model.max_positions = 16");
+  expect_contains(message([](RunConfig& c) { c.model.vocab_size = 0; }), "model.vocab_size");
+  expect_contains(message([](RunConfig& c) {
+    c.model.hidden_size = 65536;
+    c.model.num_layers = 96;
+  }), "lower train.micro_batch_size");
+  EXPECT_FALSE(fs::exists(folder_.path() / "refused"));
+}
+
+}  // namespace
+}  // namespace triax
