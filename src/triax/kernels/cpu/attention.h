@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "triax/kernels/attention.h"
@@ -65,6 +66,37 @@ class AttentionBuffers {
   int64_t used_ = 0;
 };
 AttentionBuffers& attention_buffers();
+
+// Rows that are needed next, brought to the second level cache a few at a time while others are
+// computed with: the rows of a head lie far apart, which hardware prefetchers do not follow.
+class Prefetcher {
+ public:
+  template <typename T>
+  void add(const T* first, int64_t stride, int64_t rows, int64_t width) {
+    streams_[static_cast<size_t>(count_++)] = {reinterpret_cast<const char*>(first),
+                                               stride * static_cast<int64_t>(sizeof(T)), rows,
+                                               width * static_cast<int64_t>(sizeof(T))};
+  }
+  void step() {
+    constexpr int64_t kRows = 4, kLine = 64;
+    for (int s = 0; s < count_; ++s) {
+      Stream& stream = streams_[static_cast<size_t>(s)];
+      for (int64_t i = std::min(kRows, stream.rows); i > 0; --i, --stream.rows) {
+        for (int64_t at = 0; at < stream.width; at += kLine)
+          __builtin_prefetch(stream.row + at, 0, 2);
+        stream.row += stream.stride;
+      }
+    }
+  }
+
+ private:
+  struct Stream {
+    const char* row;
+    int64_t stride, rows, width;  // in bytes
+  };
+  std::array<Stream, 4> streams_;
+  int count_ = 0;
+};
 
 // body(begin, end) for every run of tokens that no span covers.
 template <typename Body>

@@ -31,7 +31,7 @@ struct BackwardArguments {
   const DropoutMask& mask;
   const Tensor &dout, &qkv, &out, &lse, &dqkv;
   float *delta, *partial;  // delta [heads, n]
-  int64_t groups;
+  int64_t groups, threads;
 
   int64_t groups_of(const Span& span) const { return std::min(groups, attention_blocks(span)); }
   float* partial_of(int64_t group, int64_t head, int64_t token) const {
@@ -111,7 +111,7 @@ HWY_INLINE void row_gradient(const BlockPair& pair, int64_t i, int64_t begin, in
 // p and ds of the pair. Past the last key that a block of rows sees, kTileRows - 1 zeros follow, which
 // the products with p^T and ds^T read.
 HWY_INLINE void pair_gradient(const BlockPair& pair, float scale_log2e,
-                              const BackwardBuffers& buffers) {
+                              const BackwardBuffers& buffers, Prefetcher& next) {
   const Floats d;
   const int64_t all = (pair.keys + kLanes - 1) / kLanes;
   for (int64_t from = 0; from < all; from += kTileVectors) {
@@ -120,6 +120,7 @@ HWY_INLINE void pair_gradient(const BlockPair& pair, float scale_log2e,
       return std::clamp<int64_t>((keys - begin + kLanes - 1) / kLanes, 0, most);
     };
     for (int64_t i = 0; i < pair.queries; i += kTileRows) {
+      next.step();
       const int64_t rows = std::min(kTileRows, pair.queries - i), keys = pair.visible(i + rows);
       const int64_t vectors = registers(keys), zeroed = registers(keys + kTileRows - 1);
       float *p = buffers.p + i * kBlock + begin, *ds = buffers.ds + i * kBlock + begin;
@@ -185,44 +186,90 @@ HWY_INLINE void pack_panels(const T* from, int64_t stride, int64_t keys, int64_t
               panels + j * padded_d, kTileColumns);
 }
 
-// All blocks of queries that see the block of keys `block` of a span; dk and dv are then complete.
+// One head of one span: element (token of the span, c) of each operand is x[token * its stride + c].
 template <typename T>
-HWY_INLINE void key_block(const BackwardArguments& args, const Span& span, int64_t head,
-                          int64_t group, int64_t block, const BackwardBuffers& buffers) {
-  const AttentionPlan& plan = args.plan;
+struct BackwardHead {
+  int64_t head, start, length, blocks, first_block;  // start: the span's; first_block: its group's
+  int64_t qkv_stride, out_stride;
+  const T *q, *k, *v, *dout;
+  T* dq;
+
+  BackwardHead(const BackwardArguments& args, int64_t index) {
+    const AttentionPlan& plan = args.plan;
+    const auto piece = plan.piece(index);
+    const Span& span = plan.spans[static_cast<size_t>(piece.span)];
+    head = piece.head, start = span.start, length = span.length;
+    blocks = attention_blocks(span), first_block = piece.slice;
+    qkv_stride = 3 * plan.heads * plan.d, out_stride = plan.heads * plan.d;
+    const int64_t offset = start * qkv_stride + head * plan.d;
+    q = args.qkv.data<T>() + offset, k = q + out_stride, v = k + out_stride;
+    dq = args.dqkv.data<T>() + offset;
+    dout = args.dout.data<T>() + start * out_stride + head * plan.d;
+  }
+  int64_t rows(int64_t block) const { return std::min(kBlock, length - block * kBlock); }
+};
+
+// What will be read after the pair (block of keys, block of queries).
+template <typename T>
+HWY_INLINE Prefetcher prefetch_next(const BackwardArguments& args, const BackwardHead<T>& head,
+                                    int64_t index, int64_t groups, int64_t key, int64_t query) {
+  const int64_t d = args.plan.d;
+  Prefetcher next;
+  const auto add_queries = [&](const BackwardHead<T>& of, int64_t block) {
+    next.add(of.q + block * kBlock * of.qkv_stride, of.qkv_stride, of.rows(block), d);
+    next.add(of.dout + block * kBlock * of.out_stride, of.out_stride, of.rows(block), d);
+  };
+  const auto add_keys = [&](const BackwardHead<T>& of, int64_t block) {
+    next.add(of.k + block * kBlock * of.qkv_stride, of.qkv_stride, of.rows(block), d);
+    next.add(of.v + block * kBlock * of.qkv_stride, of.qkv_stride, of.rows(block), d);
+    add_queries(of, args.options.causal ? block : 0);
+  };
+  if (query + 1 < head.blocks) {
+    add_queries(head, query + 1);
+  } else if (key + groups < head.blocks) {
+    add_keys(head, key + groups);
+  } else if (index + args.threads < args.plan.pieces()) {
+    const BackwardHead<T> other(args, index + args.threads);
+    add_keys(other, other.first_block);
+  }
+  return next;
+}
+
+// All blocks of queries that see the block of keys `block`; its dk and dv are then complete.
+template <typename T>
+HWY_INLINE void key_block(const BackwardArguments& args, const BackwardHead<T>& head, int64_t index,
+                          int64_t groups, int64_t block, const BackwardBuffers& buffers) {
   const AttentionOptions& options = args.options;
-  const int64_t d = plan.d, ld = plan.padded_d, stride = 3 * plan.heads * d;
-  const int64_t out_stride = plan.heads * d, first_key = block * kBlock;
-  const int64_t keys = std::min(kBlock, span.length - first_key);
+  const int64_t d = args.plan.d, ld = args.plan.padded_d, stride = head.qkv_stride;
+  const int64_t first_key = block * kBlock, keys = head.rows(block);
   const float scale_log2e = options.scale * std::numbers::log2e_v<float>;
-  const T* q = args.qkv.data<T>() + span.start * stride + head * d;
-  const T *k = q + plan.heads * d + first_key * stride, *v = k + plan.heads * d;
-  const T* dout = args.dout.data<T>() + span.start * out_stride + head * d;
-  const float* lse = args.lse.data<float>() + head * plan.n + span.start;
-  const float* delta = args.delta + head * plan.n + span.start;
+  const T *k = head.k + first_key * stride, *v = head.v + first_key * stride;
+  const float* lse = args.lse.data<float>() + head.head * args.plan.n + head.start;
+  const float* delta = args.delta + head.head * args.plan.n + head.start;
 
   pack_panels(v, stride, keys, d, ld, buffers.k, buffers.v_panels);
   pack_panels(k, stride, keys, d, ld, buffers.k, buffers.k_panels);
   copy_rows(k, stride, keys, d, options.scale, buffers.k, ld);
   const int64_t start = options.causal ? block : 0;
-  for (int64_t b = start; b < attention_blocks(span); ++b) {
-    const int64_t first = b * kBlock, queries = std::min(kBlock, span.length - first);
+  for (int64_t b = start; b < head.blocks; ++b) {
+    const int64_t first = b * kBlock, queries = head.rows(b);
     const BlockPair pair = {queries, keys, d, ld, first - first_key, options.causal,
-                            b == start, block == group};
-    copy_rows(q + first * stride, stride, queries, d, 1.0f, buffers.q, ld);
-    copy_rows(dout + first * out_stride, out_stride, queries, d, 1.0f, buffers.dout, ld);
+                            b == start, block == head.first_block};
+    copy_rows(head.q + first * stride, stride, queries, d, 1.0f, buffers.q, ld);
+    copy_rows(head.dout + first * head.out_stride, head.out_stride, queries, d, 1.0f, buffers.dout, ld);
     for (int64_t i = 0; i < queries; ++i)
       buffers.exponent[i] = lse[first + i] * -std::numbers::log2e_v<float>;
     std::copy_n(delta + first, queries, buffers.delta);
-    const int64_t row = options.dropout.row_offset + span.start + first;
+    const int64_t row = options.dropout.row_offset + head.start + first;
     for (int64_t i = 0; buffers.factors && i < queries; ++i)
-      dropout_block(args.mask, (row + i) * options.total_heads + options.head_offset + head, block,
-                    buffers.factors + i * kBlock);
-    pair_gradient(pair, scale_log2e, buffers);
-    add_products(pair, buffers, args.partial_of(group, head, span.start + first));
+      dropout_block(args.mask, (row + i) * options.total_heads + options.head_offset + head.head,
+                    block, buffers.factors + i * kBlock);
+    Prefetcher next = prefetch_next(args, head, index, groups, block, b);
+    pair_gradient(pair, scale_log2e, buffers, next);
+    add_products(pair, buffers, args.partial_of(head.first_block, head.head, head.start + first));
   }
-  T* dk = args.dqkv.data<T>() + (span.start + first_key) * stride + (plan.heads + head) * d;
-  T* dv = dk + plan.heads * d;
+  T* dk = head.dq + first_key * stride + args.plan.heads * d;
+  T* dv = dk + args.plan.heads * d;
   for (int64_t j = 0; j < keys; ++j) {
     store_row(buffers.dk + j * ld, d, options.scale, dk + j * stride);
     store_row(buffers.dv + j * ld, d, 1.0f, dv + j * stride);
@@ -251,14 +298,14 @@ HWY_INLINE void sum_groups(const BackwardArguments& args, const Span& span, int6
 
 template <typename T>
 HWY_INLINE void backward_piece(const BackwardArguments& args, int64_t index) {
-  const auto [s, head, group] = args.plan.piece(index);
-  const Span& span = args.plan.spans[static_cast<size_t>(s)];
+  const BackwardHead<T> head(args, index);
   const BackwardBuffers buffers(attention_buffers(), args.plan.padded_d,
                                 args.options.dropout.active());
+  const Span span = {head.start, head.length};
   const int64_t groups = args.groups_of(span);
-  for (int64_t block = group; block < attention_blocks(span); block += groups)
-    key_block<T>(args, span, head, group, block, buffers);
-  if (groups == 1) sum_groups<T>(args, span, head, 0, span.length);
+  for (int64_t block = head.first_block; block < head.blocks; block += groups)
+    key_block<T>(args, head, index, groups, block, buffers);
+  if (groups == 1) sum_groups<T>(args, span, head.head, 0, head.length);
 }
 
 // Second pass, for the spans that have several groups: one block of queries of one head.
@@ -354,7 +401,8 @@ void attention_backward(const Tensor& dout, const Tensor& qkv, const Tensor& out
   const auto address = (reinterpret_cast<uintptr_t>(scratch.raw()) + 63) / 64 * 64;
   float* delta = reinterpret_cast<float*>(address);
   float* partial = reinterpret_cast<float*>(address + round_to_line(plan.heads * n));
-  const BackwardArguments args = {plan, options, mask, dout, qkv, out, lse, dqkv, delta, partial, groups};
+  const BackwardArguments args = {plan, options, mask, dout, qkv, out, lse, dqkv, delta, partial,
+                                  groups, num_threads()};
   const bool f32 = qkv.dtype() == DType::f32;
 
   zero_outside(spans, dqkv);

@@ -24,6 +24,7 @@ struct ForwardArguments {
   const AttentionOptions& options;
   const DropoutMask& mask;
   const Tensor &qkv, &out, &lse;
+  int64_t threads;
 };
 }  // namespace triax::cpu
 #endif
@@ -71,10 +72,12 @@ struct QueryPanel {
 
 // scores = k q^T, and max = the greatest score of each query so far.
 HWY_INLINE void panel_scores(const KeyBlock& block, const QueryPanel& panel,
-                             const ForwardBuffers& buffers, float* HWY_RESTRICT max) {
+                             const ForwardBuffers& buffers, float* HWY_RESTRICT max,
+                             Prefetcher& next) {
   const Floats d;
   const float* q = buffers.q + panel.begin * block.padded_d;
   for (int64_t j = 0; j < panel.keys; j += kTileRows) {
+    next.step();
     const int64_t rows = std::min(kTileRows, panel.keys - j);
     const int64_t skip = block.hidden(j, panel.begin);
     float* scores = buffers.scores + j * kBlock + panel.begin;
@@ -148,12 +151,12 @@ HWY_INLINE void panel_softmax(const KeyBlock& block, const QueryPanel& panel, in
 }
 
 HWY_INLINE void score_panel(const KeyBlock& block, const QueryPanel& panel,
-                            const ForwardBuffers& buffers) {
+                            const ForwardBuffers& buffers, Prefetcher& next) {
   const Floats d;
   alignas(64) float max[kTileColumns];
   for (int64_t v = 0; v < panel.vectors; ++v)
     hn::Store(hn::Load(d, buffers.max + panel.begin + v * kLanes), d, max + v * kLanes);
-  panel_scores(block, panel, buffers, max);
+  panel_scores(block, panel, buffers, max, next);
   for (int64_t v = 0; v < panel.vectors; ++v) {
     const int64_t query = panel.begin + v * kLanes;
     const FloatVector now = hn::Load(d, max + v * kLanes);
@@ -210,48 +213,88 @@ HWY_INLINE void write_block(const ForwardArguments& args, int64_t token, int64_t
   }
 }
 
+// Where a piece finds its block of queries, and its span's keys and values.
+template <typename T>
+struct ForwardPiece {
+  int64_t head, token, begin, queries, keys;  // token: the span's first
+  const T *q, *k, *v;
+
+  ForwardPiece(const ForwardArguments& args, int64_t index) {
+    const AttentionPlan& plan = args.plan;
+    const auto piece = plan.piece(index);
+    const Span& span = plan.spans[static_cast<size_t>(piece.span)];
+    head = piece.head, token = span.start;
+    // The last queries see most keys: longest pieces first.
+    begin = (attention_blocks(span) - 1 - piece.slice) * kBlock;
+    queries = std::min(kBlock, span.length - begin);
+    keys = args.options.causal ? begin + queries : span.length;
+    q = args.qkv.data<T>() + (token * 3 * plan.heads + head) * plan.d;
+    k = q + plan.heads * plan.d, v = k + plan.heads * plan.d;
+  }
+};
+
+// What will be read after the block of keys that starts at `first`: the next one, or else the piece
+// that this thread is likely to take next; and the rows of out, when they are about to be written.
+template <typename T>
+HWY_INLINE Prefetcher prefetch_next(const ForwardArguments& args, const ForwardPiece<T>& piece,
+                                    int64_t index, int64_t first) {
+  const int64_t heads = args.plan.heads, d = args.plan.d, stride = 3 * heads * d;
+  Prefetcher next;
+  const int64_t second = first + kBlock;
+  if (second < piece.keys) {
+    next.add(piece.k + second * stride, stride, std::min(kBlock, piece.keys - second), d);
+    next.add(piece.v + second * stride, stride, std::min(kBlock, piece.keys - second), d);
+    return next;
+  }
+  next.add(args.out.data<T>() + ((piece.token + piece.begin) * heads + piece.head) * d, heads * d,
+           piece.queries, d);
+  const int64_t likely = index + args.threads;
+  if (likely < args.plan.pieces()) {
+    const ForwardPiece<T> other(args, likely);
+    next.add(other.q + other.begin * stride, stride, other.queries, d);
+    next.add(other.k, stride, std::min(kBlock, other.keys), d);
+    next.add(other.v, stride, std::min(kBlock, other.keys), d);
+  }
+  return next;
+}
+
 template <typename T>
 HWY_INLINE void forward_piece(const ForwardArguments& args, int64_t index) {
   const AttentionPlan& plan = args.plan;
   const AttentionOptions& options = args.options;
-  const auto [s, head, slice] = plan.piece(index);
-  const Span& span = plan.spans[static_cast<size_t>(s)];
-  // The last queries see most keys: longest pieces first.
-  const int64_t begin = (attention_blocks(span) - 1 - slice) * kBlock;
-  const int64_t queries = std::min(kBlock, span.length - begin);
-  const int64_t token_stride = 3 * plan.heads * plan.d;
+  const ForwardPiece<T> piece(args, index);
+  const int64_t stride = 3 * plan.heads * plan.d, ld = plan.padded_d, begin = piece.begin;
   const bool dropout = options.dropout.active();
-  const ForwardBuffers buffers(attention_buffers(), plan.padded_d, dropout);
+  const ForwardBuffers buffers(attention_buffers(), ld, dropout);
 
-  const T* q = args.qkv.data<T>() + span.start * token_stride + head * plan.d;
-  const T *k = q + plan.heads * plan.d, *v = k + plan.heads * plan.d;
-  pack_queries(q + begin * token_stride, token_stride, queries,
-               options.scale * std::numbers::log2e_v<float>, plan.d, plan.padded_d, buffers);
+  pack_queries(piece.q + begin * stride, stride, piece.queries,
+               options.scale * std::numbers::log2e_v<float>, plan.d, ld, buffers);
   std::fill_n(buffers.max, kBlock, -std::numeric_limits<float>::infinity());
   std::fill_n(buffers.sum, kBlock, 0.0f);
 
-  const int64_t all_keys = options.causal ? begin + queries : span.length;
-  const int64_t all_vectors = (queries + kLanes - 1) / kLanes;
-  for (int64_t first = 0; first < all_keys; first += kBlock) {
-    const KeyBlock block = {queries, std::min(kBlock, all_keys - first), plan.d, plan.padded_d,
+  const int64_t all_vectors = (piece.queries + kLanes - 1) / kLanes;
+  for (int64_t first = 0; first < piece.keys; first += kBlock) {
+    const KeyBlock block = {piece.queries, std::min(kBlock, piece.keys - first), plan.d, ld,
                             first - begin, options.causal, first == 0};
     for (int64_t j = 0; j < block.keys; ++j) {
-      copy_row(k + (first + j) * token_stride, plan.d, 1, buffers.k + j * plan.padded_d, plan.padded_d);
-      copy_row(v + (first + j) * token_stride, plan.d, 1, buffers.v + j * plan.padded_d, plan.padded_d);
+      copy_row(piece.k + (first + j) * stride, plan.d, 1, buffers.k + j * ld, ld);
+      copy_row(piece.v + (first + j) * stride, plan.d, 1, buffers.v + j * ld, ld);
     }
     if (dropout)
       dropout_block_transposed(
           args.mask,
-          (options.dropout.row_offset + span.start + begin) * options.total_heads +
-              options.head_offset + head,
-          options.total_heads, queries, first / kBlock, buffers.factors, kBlock);
+          (options.dropout.row_offset + piece.token + begin) * options.total_heads +
+              options.head_offset + piece.head,
+          options.total_heads, piece.queries, first / kBlock, buffers.factors, kBlock);
+    Prefetcher next = prefetch_next(args, piece, index, first);
     for (int64_t from = 0; from < all_vectors; from += kTileVectors) {
       const int64_t vectors = std::min(kTileVectors, all_vectors - from);
-      score_panel(block, {from * kLanes, vectors, block.visible((from + vectors) * kLanes)}, buffers);
+      score_panel(block, {from * kLanes, vectors, block.visible((from + vectors) * kLanes)}, buffers,
+                  next);
     }
     add_values(block, buffers);
   }
-  write_block<T>(args, span.start + begin, head, queries, buffers);
+  write_block<T>(args, piece.token + begin, piece.head, piece.queries, buffers);
 }
 
 void forward_f32(const ForwardArguments& args, int64_t index) { forward_piece<float>(args, index); }
@@ -277,7 +320,7 @@ void attention_forward(const Tensor& qkv, std::span<const Span> spans,
   });
   const AttentionPlan plan(qkv, spans, attention_blocks);
   const DropoutMask mask(options.dropout, options.max_length);
-  const ForwardArguments args = {plan, options, mask, qkv, out, lse};
+  const ForwardArguments args = {plan, options, mask, qkv, out, lse, num_threads()};
   if (qkv.dtype() == DType::f32) {
     parallel_pieces(plan.pieces(), [&](int64_t i) { HWY_DYNAMIC_DISPATCH(forward_f32)(args, i); });
   } else {
