@@ -203,6 +203,51 @@ TEST(Checkpoint, AnAlteredByteAnywhereIsFound) {
   CheckpointReader(path).verify();
 }
 
+// An index whose own checksum is right but whose content is nonsense: an error or a clean read, no crash.
+TEST(CheckpointFuzz, HostileIndexesNeverCrash) {
+  const TemporaryDirectory folder;
+  const OwnedTensor whole = counting({4, 3}), half = counting({6});
+  save_checkpoint({folder.path(), 1},
+                  std::vector<TensorPiece>{whole_piece("a", whole),
+                                           {"b", {4, 3}, flat_region({0, 0}, {4, 3}, 0, 6), half.view()},
+                                           {"b", {4, 3}, flat_region({0, 0}, {4, 3}, 6, 12), half.view()}},
+                  R"({"s":1})");
+  const fs::path path = folder.path() / "step-00000001";
+  const std::string index = read_file(path / "index.json");
+  const std::string body = index.substr(0, index.rfind("\"index_checksum\""));
+  Philox random(17);
+  constexpr std::string_view kTokens = "0123456789-[]{}\",:.eF";
+  const std::vector<std::string> numbers = {"0", "1", "-1", "6", "12", "4294967296", "4611686018427387904", "9223372036854775807"};
+  int refused = 0;
+  constexpr int kRounds = 3000;
+  for (int round = 0; round < kRounds; ++round) {
+    std::string mutated = body;
+    for (uint64_t i = random.next_below(3) + 1; i > 0; --i) {
+      const size_t at = random.next_below(mutated.size());
+      const size_t digit = mutated.find_first_of("0123456789", at);
+      if (random.next_below(3) == 0) {
+        mutated[at] = kTokens[random.next_below(kTokens.size())];
+      } else if (digit != std::string::npos) {
+        const size_t end = mutated.find_first_not_of("0123456789", digit);
+        mutated.replace(digit, end - digit, numbers[random.next_below(numbers.size())]);
+      }
+    }
+    testing::write_raw(path / "index.json", mutated + "\"index_checksum\":\"" + hex64(hash64(mutated)) + "\"}\n");
+    try {
+      const CheckpointReader reader(path);
+      reader.verify();
+      for (const StoredTensor& tensor : reader.index().tensors) {
+        ASSERT_LE(tensor.bytes(), 48u);
+        reader.read(tensor.name, OwnedTensor(tensor.shape, tensor.dtype));
+      }
+    } catch (const Error&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, kRounds / 2);
+  EXPECT_LT(refused, kRounds);
+}
+
 TEST(Checkpoint, DamageIsReportedWithAWholeOneToUse) {
   const TemporaryDirectory folder;
   const OwnedTensor tensor = counting({8});

@@ -143,8 +143,8 @@ TEST_F(HfGpt2Variant, Shards) {
   write("model-00001-of-00002.safetensors", first);
   write("model-00002-of-00002.safetensors", second);
   nlohmann::json index;
-  const SafetensorsFile fixture(kFixture / "model.safetensors");
-  for (const SafetensorsEntry& entry : fixture.tensors())
+  const SafetensorsFile whole(kFixture / "model.safetensors");
+  for (const SafetensorsEntry& entry : whole.tensors())
     index["weight_map"][entry.name] = fmt::format("model-0000{}-of-00002.safetensors", second(entry.name).empty() ? 1 : 2);
   testing::write_raw(folder_.path() / "model.safetensors.index.json", index.dump());
   HfGpt2Reader reader(folder_.path());

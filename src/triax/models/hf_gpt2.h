@@ -65,8 +65,8 @@ class HfGpt2Reader {
 };
 
 struct HfWriteOptions {
-  DType dtype = DType::f32;                       // or bf16, f16
-  std::function<void(uint64_t bytes)> progress;   // called with the bytes of every tensor written
+  DType dtype = DType::f32;                           // or bf16, f16
+  std::function<void(uint64_t bytes)> progress = {};  // called with the bytes of every tensor written
 };
 
 // Writes config.json and model.safetensors to an existing directory. `supply(name, to)` is called once for
