@@ -22,6 +22,8 @@ template <class... Ts>
 struct Overload : Ts... {
   using Ts::operator()...;
 };
+template <class... Ts>
+Overload(Ts...) -> Overload<Ts...>;
 
 // ---- values as text ---------------------------------------------------------------------------
 
@@ -344,7 +346,7 @@ class ConfigLoader {
       const std::string origin = fmt::format("{}:{}", name, line);
       ConfigField* field = find_field(key);
       if (field) {
-        assign({*field, origin + ": "}, to_value(node, origin + ": " + key));
+        assign({*field, origin + ": "}, to_value(node, fmt::format("{}: {}", origin, key)));
         config_.origins_[key] = origin;
       } else if (is_section(key)) {
         check(node.is_table(), "{}: {} is a section: write [{}] and its keys below", origin, key,

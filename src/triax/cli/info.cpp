@@ -2,9 +2,6 @@
 #include <hwy/targets.h>
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
-#ifdef TRIAX_HAVE_MPI
-#include <mpi.h>
-#endif
 
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -13,6 +10,7 @@
 #include "triax/base/system.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
+#include "triax/comm/mpi.h"
 #include "triax/kernels/peak.h"
 #include "triax/train/console.h"
 
@@ -28,18 +26,6 @@ std::string gpus() {
   if (models.empty()) return "none";
   return fmt::format("{} x {}; this build of triax runs on CPUs only", models.size(),
                      models.front());
-}
-
-std::string mpi() {
-#ifdef TRIAX_HAVE_MPI
-  char version[MPI_MAX_LIBRARY_VERSION_STRING] = {};
-  int length = 0;
-  MPI_Get_library_version(version, &length);
-  const std::string_view text(version, static_cast<size_t>(length));
-  return std::string(trim(text.substr(0, text.find_first_of(",\n"))));
-#else
-  return "not in this build: one process only";
-#endif
 }
 
 std::string libraries() {
@@ -64,7 +50,7 @@ std::vector<Fact> machine() {
       {"memory", fmt::format("{}, {} free", format_bytes(static_cast<double>(memory_limit_bytes())),
                              format_bytes(static_cast<double>(memory_available_bytes())))},
       {"gpus", gpus()},
-      {"mpi", mpi()},
+      {"mpi", mpi::library_version()},
       {"libraries", libraries()}};
 }
 

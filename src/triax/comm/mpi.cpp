@@ -60,6 +60,14 @@ Session::~Session() {
   MPI_Finalize();
 }
 
+std::string library_version() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int length = 0;
+  require(MPI_Get_library_version(text, &length), "MPI_Get_library_version");
+  const std::string_view line(text, static_cast<size_t>(length));
+  return std::string(line.substr(0, line.find_first_of(",\n")));
+}
+
 void abort_job(int status) {
   if (running()) MPI_Abort(MPI_COMM_WORLD, status);
   std::_Exit(status);

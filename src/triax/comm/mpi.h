@@ -22,6 +22,8 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 };
+// "Open MPI v4.1.4": of the library that is linked; no session is needed.
+std::string library_version();
 // Ends all ranks of the job, now.
 [[noreturn]] void abort_job(int status);
 
