@@ -187,8 +187,8 @@ void add_subcommands(CLI::App* command, const std::shared_ptr<Options>& o) {
   sub = command->add_subcommand("read", "Write the documents of a dataset as text");
   sub->add_option("dataset", o->dataset, "the dataset")->required()->type_name("DATASET");
   sub->add_option("--tokenizer", o->tokenizer, "the vocabulary it was packed with")->required()->type_name("DIR");
-  sub->add_option("--first", o->first, "first document, from 0")->capture_default_str();
-  sub->add_option("-n,--count", o->count, "how many documents; -1 is all")->capture_default_str();
+  sub->add_option("--first", o->first, "first document, from 0")->type_name("N")->capture_default_str();
+  sub->add_option("-n,--count", o->count, "how many documents; -1 is all")->type_name("N")->capture_default_str();
   sub->add_flag("--plain", o->plain, "text instead of JSON lines");
   sub->add_flag("--special", o->with_special, "show special tokens, such as the end of a document");
   sub->callback([o] { read(*o); });
@@ -204,15 +204,15 @@ void add_pack_command(CLI::App& app) {
   command->add_option("--tokenizer", o->tokenizer, "folder of the vocabulary")->type_name("DIR");
   command->add_option("-o,--output", o->output, "writes PREFIX_text_document.bin and .idx")->type_name("PREFIX");
   command->add_option("--format", o->format, "auto (by the names), jsonl, text (a file is a document) or paragraphs (blank lines between documents)")
-      ->capture_default_str();
-  command->add_option("--field", o->field, "field of the JSON objects that holds the text")->capture_default_str();
+      ->type_name("NAME")->capture_default_str();
+  command->add_option("--field", o->field, "field of the JSON objects that holds the text")->type_name("NAME")->capture_default_str();
   command->add_flag("--no-eod", o->no_eod, "no end-of-document token after each document");
   CLI::Option* sentences = command->add_flag(
       "--sentences", o->sentences, "for BERT: a sequence is a sentence, without end-of-document tokens; writes PREFIX_text_sentence.bin and .idx");
-  command->add_option("--language", o->language, "of the sentences, such as en, de, zh")->needs(sentences)->capture_default_str();
+  command->add_option("--language", o->language, "of the sentences, such as en, de, zh")->needs(sentences)->type_name("CODE")->capture_default_str();
   command->add_flag("--skip-bad", o->skip_bad, "leave out records that are not JSON, not UTF-8, or too long, and count them");
-  command->add_option("--max-document", o->max_document, "longest document, such as 512M")->capture_default_str();
-  command->add_option("-j,--threads", o->threads, "tokenising threads; 0 is one a core")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--max-document", o->max_document, "longest document, such as 512M")->type_name("SIZE")->capture_default_str();
+  command->add_option("-j,--threads", o->threads, "tokenising threads; 0 is one a core")->check(CLI::NonNegativeNumber)->type_name("N")->capture_default_str();
   command->add_flag("--force", o->force, "begin anew, over whatever is there");
   command->footer(
       "A run that was interrupted is gone on with by the same command.\n"
