@@ -10,7 +10,7 @@ std::byte* bytes_of(const Tensor& x) { return static_cast<std::byte*>(x.raw()); 
 
 }  // namespace
 
-MpiCommunicator::MpiCommunicator(std::shared_ptr<Progress> progress, mpi::Group group, std::string name,
+MpiCommunicator::MpiCommunicator(std::shared_ptr<OperationEngine> progress, mpi::Group group, std::string name,
                                  bool use_shared_memory)
     : progress_(std::move(progress)), group_(std::move(group)), name_(std::move(name)),
       world_ranks_(group_.world_ranks().begin(), group_.world_ranks().end()) {

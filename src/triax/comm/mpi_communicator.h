@@ -13,7 +13,7 @@ namespace triax {
 class MpiCommunicator final : public Communicator {
  public:
   // Collective over the group. `use_shared_memory`: if the ranks are on one host.
-  MpiCommunicator(std::shared_ptr<Progress> progress, mpi::Group group, std::string name, bool use_shared_memory);
+  MpiCommunicator(std::shared_ptr<OperationEngine> progress, mpi::Group group, std::string name, bool use_shared_memory);
 
   int rank() const override { return group_.rank(); }
   int size() const override { return group_.size(); }
@@ -35,7 +35,7 @@ class MpiCommunicator final : public Communicator {
   void check_rank(const char* what, int rank) const;
   Request start(std::shared_ptr<Operation> operation);
 
-  std::shared_ptr<Progress> progress_;
+  std::shared_ptr<OperationEngine> progress_;
   mpi::Group group_;
   std::string name_;
   std::vector<int> world_ranks_;

@@ -50,36 +50,35 @@ std::string to_string(const OperationName& name) {
 }
 
 void Patience::wait_a_little() {
-  if (++turns_ < 200) {
+  const double waited = seconds();
+  if (waited < spin_seconds_) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
-    return;
-  }
-  const double waited = seconds();
-  if (waited < 1e-3) {
+  } else if (waited < 1e-3) {
     ::sched_yield();
   } else {
     std::this_thread::sleep_for(std::chrono::duration<double>(std::min(waited / 20, 200e-6)));
   }
 }
 
-Progress::Progress(ProgressOptions options) : options_(options) {
+OperationEngine::OperationEngine(OperationOptions options) : options_(options) {
   if (options_.thread) thread_ = std::thread([this] { run_thread(); });
 }
 
-Progress::~Progress() {
+OperationEngine::~OperationEngine() {
   stop_ = true;
   if (thread_.joinable()) thread_.join();
 }
 
-void Progress::set_board(StatusBoard board, int world_rank, std::string host) {
+void OperationEngine::set_place(StatusBoard board, int world_rank, std::string host, bool crowded) {
   board_ = std::move(board);
+  crowded_ = crowded;
   world_rank_ = world_rank;
   host_ = std::move(host);
 }
 
-void Progress::show(std::string_view text) {
+void OperationEngine::show(std::string_view text) {
   if (static_cast<size_t>(world_rank_) >= board_.of_world_rank.size()) return;
   StatusBoard::Entry* entry = board_.of_world_rank[static_cast<size_t>(world_rank_)];
   if (!entry) return;
@@ -90,14 +89,14 @@ void Progress::show(std::string_view text) {
   entry->since_ms.store(now_ms(), std::memory_order_release);
 }
 
-void Progress::start(const std::shared_ptr<Operation>& operation) {
+void OperationEngine::start(const std::shared_ptr<Operation>& operation) {
   recent_.push_back(operation->name);
   if (recent_.size() > kRemembered) recent_.pop_front();
   active_.push_back(operation);
   advance_all();
 }
 
-void Progress::advance_all() {
+void OperationEngine::advance_all() {
   // Operations are few, and those of one group come in the order in which they were started.
   for (const std::shared_ptr<Operation>& operation : active_) {
     if (operation->after) {
@@ -112,8 +111,8 @@ void Progress::advance_all() {
   std::erase_if(active_, [](const std::shared_ptr<Operation>& operation) { return operation->done; });
 }
 
-void Progress::wait(const std::shared_ptr<Operation>& operation) {
-  Patience patience;
+void OperationEngine::wait(const std::shared_ptr<Operation>& operation) {
+  Patience patience(crowded_);
   bool shown = false;
   for (;;) {
     {
@@ -133,28 +132,24 @@ void Progress::wait(const std::shared_ptr<Operation>& operation) {
   if (operation->error) std::rethrow_exception(operation->error);
 }
 
-void Progress::run_thread() {
-  Patience patience;
+void OperationEngine::run_thread() {
   while (!stop_) {
     {
       const std::lock_guard lock(mutex_);
-      if (!active_.empty()) {
-        advance_all();
-        patience = {};
-      }
+      advance_all();
     }
     std::this_thread::sleep_for(std::chrono::microseconds(100));
   }
 }
 
-std::string Progress::recent_operations(size_t count) const {
+std::string OperationEngine::recent_operations(size_t count) const {
   std::string text;
   for (size_t i = recent_.size() - std::min(count, recent_.size()); i < recent_.size(); ++i)
     text += to_string(recent_[i]) + "\n";
   return text;
 }
 
-void Progress::report_hang(const Operation& operation, double seconds) {
+void OperationEngine::report_hang(const Operation& operation, double seconds) {
   std::string text = fmt::format("triax: rank {} on {} has waited {:.3g} s in {}", world_rank_, host_, seconds, to_string(operation.name));
   std::vector<int> missing;
   std::string recent;

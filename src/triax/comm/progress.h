@@ -1,4 +1,4 @@
-// Progress: runs the operations a rank has started, and notices when one does not end.
+// OperationEngine: runs the operations a rank has started, and notices when one does not end.
 //
 // An operation is a coroutine that suspends until a Condition is met (messages complete, another rank
 // has written its part). Nothing runs by itself: operations move on whenever any start_ or wait is
@@ -92,7 +92,7 @@ struct Operation {
   std::exception_ptr error;
 };
 
-struct ProgressOptions {
+struct OperationOptions {
   std::chrono::milliseconds timeout{600'000};
   bool thread = false;  // also make progress while no one waits
 };
@@ -108,17 +108,17 @@ struct StatusBoard {
   std::atomic<int>* failed = nullptr;  // set by the first rank of the host that fails
 };
 
-class Progress {
+class OperationEngine {
  public:
-  explicit Progress(ProgressOptions options);
-  ~Progress();
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
+  explicit OperationEngine(OperationOptions options);
+  ~OperationEngine();
+  OperationEngine(const OperationEngine&) = delete;
+  OperationEngine& operator=(const OperationEngine&) = delete;
 
-  void set_board(StatusBoard board, int world_rank, std::string host);
+  void set_place(StatusBoard board, int world_rank, std::string host, bool crowded);
   StatusBoard& board() { return board_; }
   int world_rank() const { return world_rank_; }
-  const ProgressOptions& options() const { return options_; }
+  const OperationOptions& options() const { return options_; }
 
   // Held while MPI is called.
   std::mutex& mutex() { return mutex_; }
@@ -135,10 +135,11 @@ class Progress {
   void show(std::string_view text);
   [[noreturn]] void report_hang(const Operation& operation, double seconds);
 
-  ProgressOptions options_;
+  OperationOptions options_;
   StatusBoard board_;
   int world_rank_ = 0;
   std::string host_;
+  bool crowded_ = true;
   std::mutex mutex_;
   std::vector<std::shared_ptr<Operation>> active_;
   std::deque<OperationName> recent_;
@@ -147,16 +148,17 @@ class Progress {
 };
 
 // How a waiting thread passes the time: spins at first, then leaves the core to others for a small
-// part of what it has waited already.
+// part of what it has waited already. `crowded`: there are more ranks than cores, so spin only briefly.
 class Patience {
  public:
+  explicit Patience(bool crowded) : spin_seconds_(crowded ? 2e-6 : 100e-6) {}
   void wait_a_little();
   double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 
  private:
   using Clock = std::chrono::steady_clock;
   Clock::time_point start_ = Clock::now();
-  int turns_ = 0;
+  double spin_seconds_;
 };
 
 }  // namespace triax

@@ -45,7 +45,7 @@ struct World::State {
   WorldOptions options;
   std::unique_ptr<mpi::Session> session;
   mpi::SharedMemory board;
-  std::shared_ptr<Progress> progress;
+  std::shared_ptr<OperationEngine> progress;
   std::unique_ptr<Communicator> communicator = make_self_communicator();
   int local_rank = 0, local_size = 1;
   bool with_first_rank = true;  // on the host of rank 0
@@ -57,7 +57,7 @@ struct World::State {
 
 void World::State::start_mpi() {
   session = std::make_unique<mpi::Session>();
-  progress = std::make_shared<Progress>(options.progress);
+  progress = std::make_shared<OperationEngine>(options.progress);
   communicator = std::make_unique<MpiCommunicator>(progress, mpi::Group::world(), "world", options.shared_memory);
   const int launched = std::max(number(std::getenv("OMPI_COMM_WORLD_SIZE")), number(std::getenv("PMI_SIZE")));
   check(launched <= communicator->size(),
@@ -82,7 +82,8 @@ void World::State::set_up_board() {
           std::launder(reinterpret_cast<StatusBoard::Entry*>(board.of_rank(r)));
     view.failed = std::launder(reinterpret_cast<std::atomic<int>*>(board.of_rank(0) + sizeof(StatusBoard::Entry)));
   }
-  progress->set_board(std::move(view), communicator->rank(), host);
+  const bool crowded = local_size > static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
+  progress->set_place(std::move(view), communicator->rank(), host, crowded);
 }
 
 World::World(WorldOptions options) : state_(std::make_unique<State>()) {

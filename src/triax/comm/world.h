@@ -16,7 +16,7 @@
 namespace triax {
 
 struct WorldOptions {
-  ProgressOptions progress;   // timeout of waits, progress thread
+  OperationOptions progress;   // timeout of waits, progress thread
   bool shared_memory = true;  // between ranks on one host; off: messages only
 };
 
