@@ -1,4 +1,4 @@
-// Jobs that fail: started under mpirun by the Failure tests (failure_test.cpp).
+// Jobs of their own that the Jobs tests start (jobs_test.cpp).
 #pragma once
 
 #include <string>

@@ -50,14 +50,12 @@ std::string to_string(const OperationName& name) {
 }
 
 void Patience::wait_a_little() {
-  if (++turns_ < 200) {
+  const double waited = seconds();
+  if (waited < spin_seconds_) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
-    return;
-  }
-  const double waited = seconds();
-  if (waited < 1e-3) {
+  } else if (waited < 1e-3) {
     ::sched_yield();
   } else {
     std::this_thread::sleep_for(std::chrono::duration<double>(std::min(waited / 20, 200e-6)));
@@ -73,8 +71,9 @@ OperationEngine::~OperationEngine() {
   if (thread_.joinable()) thread_.join();
 }
 
-void OperationEngine::set_board(StatusBoard board, int world_rank, std::string host) {
+void OperationEngine::set_place(StatusBoard board, int world_rank, std::string host, bool crowded) {
   board_ = std::move(board);
+  crowded_ = crowded;
   world_rank_ = world_rank;
   host_ = std::move(host);
 }
@@ -113,7 +112,7 @@ void OperationEngine::advance_all() {
 }
 
 void OperationEngine::wait(const std::shared_ptr<Operation>& operation) {
-  Patience patience;
+  Patience patience(crowded_);
   bool shown = false;
   for (;;) {
     {
@@ -134,14 +133,10 @@ void OperationEngine::wait(const std::shared_ptr<Operation>& operation) {
 }
 
 void OperationEngine::run_thread() {
-  Patience patience;
   while (!stop_) {
     {
       const std::lock_guard lock(mutex_);
-      if (!active_.empty()) {
-        advance_all();
-        patience = {};
-      }
+      advance_all();
     }
     std::this_thread::sleep_for(std::chrono::microseconds(100));
   }

@@ -115,7 +115,7 @@ class OperationEngine {
   OperationEngine(const OperationEngine&) = delete;
   OperationEngine& operator=(const OperationEngine&) = delete;
 
-  void set_board(StatusBoard board, int world_rank, std::string host);
+  void set_place(StatusBoard board, int world_rank, std::string host, bool crowded);
   StatusBoard& board() { return board_; }
   int world_rank() const { return world_rank_; }
   const OperationOptions& options() const { return options_; }
@@ -139,6 +139,7 @@ class OperationEngine {
   StatusBoard board_;
   int world_rank_ = 0;
   std::string host_;
+  bool crowded_ = true;
   std::mutex mutex_;
   std::vector<std::shared_ptr<Operation>> active_;
   std::deque<OperationName> recent_;
@@ -147,16 +148,17 @@ class OperationEngine {
 };
 
 // How a waiting thread passes the time: spins at first, then leaves the core to others for a small
-// part of what it has waited already.
+// part of what it has waited already. `crowded`: there are more ranks than cores, so spin only briefly.
 class Patience {
  public:
+  explicit Patience(bool crowded) : spin_seconds_(crowded ? 2e-6 : 100e-6) {}
   void wait_a_little();
   double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 
  private:
   using Clock = std::chrono::steady_clock;
   Clock::time_point start_ = Clock::now();
-  int turns_ = 0;
+  double spin_seconds_;
 };
 
 }  // namespace triax

@@ -82,7 +82,8 @@ void World::State::set_up_board() {
           std::launder(reinterpret_cast<StatusBoard::Entry*>(board.of_rank(r)));
     view.failed = std::launder(reinterpret_cast<std::atomic<int>*>(board.of_rank(0) + sizeof(StatusBoard::Entry)));
   }
-  progress->set_board(std::move(view), communicator->rank(), host);
+  const bool crowded = local_size > static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
+  progress->set_place(std::move(view), communicator->rank(), host, crowded);
 }
 
 World::World(WorldOptions options) : state_(std::make_unique<State>()) {
