@@ -43,6 +43,25 @@ TEST(RunDirectory, RecorderWritesEveryFile) {
   EXPECT_FALSE(fs::is_empty(directory.tensorboard()));
 }
 
+TEST(RunDirectory, AResumedRunKnowsItsBestValidationLoss) {
+  TemporaryDirectory folder;
+  const RunDirectory directory{folder.path()};
+  std::FILE* out = std::tmpfile();
+  RunRecorder(directory, 0, "", {}, Console(out, false)).validation({5, 10, 2.0, 1, 1.0, 1, {}});
+  RunRecorder resumed(directory, 5, "", {}, Console(out, false));
+  const auto told_best = [&](double loss) {
+    const long begin = std::ftell(out);
+    resumed.validation({6, 10, loss, 1, 1.0, 1, {}});
+    std::string text(static_cast<size_t>(std::ftell(out) - begin), '\0');
+    std::fseek(out, begin, SEEK_SET);
+    EXPECT_EQ(std::fread(text.data(), 1, text.size(), out), text.size());
+    return text.find("the best so far") != std::string::npos;
+  };
+  EXPECT_FALSE(told_best(2.5));
+  EXPECT_TRUE(told_best(1.5));
+  std::fclose(out);
+}
+
 TEST(RunDirectory, RefusesFilesThatAreSomethingElse) {
   TemporaryDirectory folder;
   const fs::path path = folder.path() / "memory.json";

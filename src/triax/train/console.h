@@ -21,6 +21,9 @@ class Console {
   // On standard output, with columns if that is a terminal; NO_COLOR switches colours off.
   static Console standard_output();
 
+  // The best validation loss of the run that this one continues.
+  void continue_from(double best_validation_loss) { best_validation_loss_ = best_validation_loss; }
+
   void step(const StepMetrics& metrics);
   void validation(const ValidationMetrics& metrics);
   void sample(const TextSample& sample);

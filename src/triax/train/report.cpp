@@ -49,7 +49,7 @@ double median(std::vector<double> values) {
 }
 
 double smoothing_window(const RunRecord& run) {
-  return std::clamp(static_cast<double>(run.metrics.train.size()) / 50, 1.0, 200.0);
+  return std::clamp(static_cast<double>(run.metrics.train.size()) / 20, 1.0, 100.0);
 }
 
 double final_train_loss(const RunRecord& run) {

@@ -77,7 +77,8 @@ details { margin: 10px 0; } summary { cursor: pointer; color: var(--soft); }
 .tip b { font-variant-numeric: tabular-nums; }
 footer { color: var(--soft); font-size: 13px; margin-top: 48px; }
 @media print { body { background: none; } figure, .card, .tile { break-inside: avoid; } }
-@media (max-width: 520px) { .grid2 { grid-template-columns: 1fr; } main { padding: 20px 12px; } }
+@media (max-width: 700px) { .switch > .tabs { position: static; justify-content: flex-end; margin-bottom: 6px; }
+  .grid2 { grid-template-columns: 1fr; } main { padding: 20px 12px; } }
 )";
 
 // Values under the pointer. The page reads in full without it.

@@ -116,6 +116,13 @@ RunRecorder::RunRecorder(RunDirectory directory, int64_t resumed_step, std::stri
       metrics_(directory_.metrics(), resumed_step),
       samples_(directory_.samples(), resumed_step),
       console_(console) {
+  if (resumed_step > 0) {
+    double best = 0;
+    for (const ValidationMetrics& m : read_metrics(directory_.metrics()).validation) {
+      if (std::isfinite(m.loss) && (best == 0 || m.loss < best)) best = m.loss;
+    }
+    console_.continue_from(best);
+  }
   if (!tensorboard) return;
   tensorboard_.emplace(directory_.tensorboard(), resumed_step);
   tensorboard_->text(resumed_step, "config", fmt::format("```toml\n{}```\n", config_toml));
