@@ -62,16 +62,13 @@ bool same_bits(const T* a, const T* b, int64_t count) {
   return std::memcmp(a, b, static_cast<size_t>(count) * sizeof(T)) == 0;
 }
 
-// Once through memory shared on the host, once through messages.
-class Collectives : public testing::TestWithParam<bool> {
+std::unique_ptr<MpiCommunicator> make_group(SameHost same_host, OperationOptions options = {}) {
+  return std::make_unique<MpiCommunicator>(std::make_shared<OperationEngine>(options), mpi::Group::world(), "test", same_host);
+}
+
+class Collectives : public testing::TestWithParam<SameHost> {
  protected:
-  void SetUp() override {
-    if (GetParam()) {
-      own_ = world().split("shared", 0, world().rank());
-    } else {
-      own_ = std::make_unique<MpiCommunicator>(std::make_shared<OperationEngine>(OperationOptions{}), mpi::Group::world(), "messages", false);
-    }
-  }
+  void SetUp() override { own_ = make_group(GetParam()); }
   Communicator& group() { return *own_; }
   int rank() { return own_->rank(); }
   int size() { return own_->size(); }
@@ -127,11 +124,15 @@ class Collectives : public testing::TestWithParam<bool> {
   }
 
  private:
-  std::unique_ptr<Communicator> own_;
+  std::unique_ptr<MpiCommunicator> own_;
 };
 
-INSTANTIATE_TEST_SUITE_P(, Collectives, testing::Bool(),
-                         [](const auto& parameter) { return parameter.param ? "SharedMemory" : "Messages"; });
+std::string name_of_way(const testing::TestParamInfo<SameHost>& way) {
+  constexpr const char* kNames[] = {"Messages", "Slots", "Direct"};
+  return kNames[static_cast<int>(way.param)];
+}
+INSTANTIATE_TEST_SUITE_P(, Collectives, testing::Values(SameHost::messages, SameHost::slots, SameHost::direct),
+                         name_of_way);
 
 TEST_P(Collectives, AllReduce) {
   check_all_reduce<float>();
@@ -257,21 +258,23 @@ TEST_P(Collectives, AMessageOfAnotherLengthIsAnError) {
   group().barrier();
 }
 
-// The two ways of travelling give the same bits, which is what makes grids on any hosts agree.
+// All ways of travelling give the same bits, which is what makes grids on any hosts agree.
 TEST(AllReduce, HasTheSameBitsThroughMemoryAndMessages) {
-  const auto messages = std::make_unique<MpiCommunicator>(std::make_shared<OperationEngine>(OperationOptions{}), mpi::Group::world(), "messages", false);
+  const auto messages = make_group(SameHost::messages), slots = make_group(SameHost::slots);
   const int64_t n = 300'007;
-  std::vector<float> a = numbers<float>(world().rank(), n), b = a;
+  std::vector<float> a = numbers<float>(world().rank(), n), b = a, c = a;
   world().communicator().all_reduce(view(a));
   messages->all_reduce(view(b));
+  slots->all_reduce(view(c));
   EXPECT_TRUE(same_bits(a.data(), b.data(), n));
+  EXPECT_TRUE(same_bits(a.data(), c.data(), n));
 }
 
 // With a thread of its own the progress goes on while the rank computes.
 TEST(ProgressThread, FinishesWhatWasStarted) {
-  auto progress = std::make_shared<OperationEngine>(OperationOptions{.thread = true});
-  for (const bool shared : {false, true}) {
-    MpiCommunicator group(progress, mpi::Group::world(), "threaded", shared);
+  for (const SameHost same_host : {SameHost::messages, SameHost::slots, SameHost::direct}) {
+    const auto threaded = make_group(same_host, {.thread = true});
+    Communicator& group = *threaded;
     const int64_t n = 200'003;
     std::vector<float> x = numbers<float>(world().rank(), n);
     Request request = group.start_all_reduce(view(x), ReduceOp::sum);

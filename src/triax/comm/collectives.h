@@ -46,10 +46,19 @@ OperationBody receive_message(const mpi::Group& group, std::byte* data, size_t b
 // Between any ranks. `group` must outlive it.
 std::unique_ptr<Transport> make_message_transport(const mpi::Group& group);
 
-// Between ranks on one host, through slots of memory that all can see: a rank copies what others
-// reduce into its slots, reduces its own part straight from theirs, and copies the others' results
-// out. Chunks small enough for the caches pass through in a pipeline of three stages.
-// Null if the group cannot share memory. Collective.
-std::unique_ptr<Transport> make_shared_transport(const mpi::Group& group);
+// How ranks on one host exchange numbers, at best; less where the system does not allow it.
+enum class SameHost {
+  messages,  // as ranks on different hosts
+  slots,     // through slots of memory that all can see
+  direct,    // large tensors straight from the memory of the other process, which saves a copy
+};
+
+// Between ranks on one host. Null if the group cannot share memory. Collective.
+//
+// With slots a rank copies what others reduce into its slots, reduces its own part straight from
+// theirs, and copies the others' results out; chunks small enough for the caches pass through in a
+// pipeline of three stages. Directly, it reads the others' numbers where they lie, twice: to reduce its
+// part, and to collect theirs.
+std::unique_ptr<Transport> make_shared_transport(const mpi::Group& group, SameHost best);
 
 }  // namespace triax

@@ -11,11 +11,11 @@ std::byte* bytes_of(const Tensor& x) { return static_cast<std::byte*>(x.raw()); 
 }  // namespace
 
 MpiCommunicator::MpiCommunicator(std::shared_ptr<OperationEngine> progress, mpi::Group group, std::string name,
-                                 bool use_shared_memory)
+                                 SameHost same_host)
     : progress_(std::move(progress)), group_(std::move(group)), name_(std::move(name)),
       world_ranks_(group_.world_ranks().begin(), group_.world_ranks().end()) {
   const std::lock_guard lock(progress_->mutex());
-  if (use_shared_memory) transport_ = make_shared_transport(group_);
+  transport_ = make_shared_transport(group_, same_host);
   if (!transport_) transport_ = make_message_transport(group_);
 }
 

@@ -12,8 +12,8 @@ namespace triax {
 
 class MpiCommunicator final : public Communicator {
  public:
-  // Collective over the group. `use_shared_memory`: if the ranks are on one host.
-  MpiCommunicator(std::shared_ptr<OperationEngine> progress, mpi::Group group, std::string name, bool use_shared_memory);
+  // Collective over the group.
+  MpiCommunicator(std::shared_ptr<OperationEngine> progress, mpi::Group group, std::string name, SameHost same_host);
 
   int rank() const override { return group_.rank(); }
   int size() const override { return group_.size(); }

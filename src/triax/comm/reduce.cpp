@@ -30,6 +30,14 @@ template <ReduceOp op, typename A>
 template <typename T, ReduceOp op>
 [[gnu::always_inline]] inline void reduce_typed(std::span<const void* const> sources, T* result, size_t count) {
   using A = Accumulator<T>;
+  if (sources.size() == 2) {  // no need to go through a block
+    const T* a = static_cast<const T*>(sources[0]);
+    const T* b = static_cast<const T*>(sources[1]);
+#pragma GCC ivdep  // the result is a source, or none of their elements
+    for (size_t i = 0; i < count; ++i)
+      result[i] = static_cast<T>(combine<op>(static_cast<A>(a[i]), static_cast<A>(b[i])));
+    return;
+  }
   A sum[kBlock];
   for (size_t start = 0; start < count; start += kBlock) {
     const size_t length = std::min(kBlock, count - start);

@@ -1,7 +1,12 @@
+#include <unistd.h>
+
+#include <limits>
 #include <new>
 #include <vector>
 
+#include "triax/base/error.h"
 #include "triax/comm/collective_parts.h"
+#include "triax/comm/peer_memory.h"
 #include "triax/comm/reduce.h"
 
 namespace triax {
@@ -9,6 +14,8 @@ namespace {
 
 constexpr size_t kSlot = 256 << 10;  // bytes
 constexpr size_t kSmall = 16 << 10;  // bytes of a tensor that every rank reduces for itself
+constexpr size_t kDirect = 48 << 10;  // bytes of a tensor from which on reading directly is faster
+constexpr size_t kBlock = 64 << 10;   // bytes reduced at a time when reading directly
 
 // How many chunks a rank is through with, counted over the life of the group; written by that rank,
 // read by all. Two slots of each kind let a rank be one chunk ahead of the slowest.
@@ -16,20 +23,27 @@ struct Progressed {
   alignas(64) std::atomic<uint64_t> offered;  // its numbers are in its input slots
   alignas(64) std::atomic<uint64_t> reduced;  // its part is reduced and in its output slot
   alignas(64) std::atomic<uint64_t> taken;    // it has copied the others' output slots
+  // For reading directly: valid while the operation lasts.
+  alignas(64) pid_t pid;
+  const std::byte* numbers;  // in the memory of that process
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 using Counter = std::atomic<uint64_t> Progressed::*;
 
 class SharedTransport final : public Transport {
  public:
-  SharedTransport(const mpi::Group& group, mpi::SharedMemory memory)
-      : me_(group.rank()), size_(group.size()), memory_(std::move(memory)) {}
+  SharedTransport(const mpi::Group& group, mpi::SharedMemory memory, bool direct)
+      : me_(group.rank()), size_(group.size()), memory_(std::move(memory)) {
+    direct_ = direct && can_read_all(group);
+  }
 
   static constexpr size_t bytes_per_rank() { return sizeof(Progressed) + 4 * kSlot; }
 
   OperationBody run(Collective c) override {
     const bool small = c.reduces && c.gathers && c.count * size_of(c.dtype) <= kSmall;
-    return small ? all_reduce_small(c) : run_large(c);
+    if (small) return all_reduce_small(c);
+    const size_t bytes = c.count * size_of(c.dtype) * (c.shard ? static_cast<size_t>(size_) : 1);
+    return direct_ && bytes >= kDirect ? run_direct(c) : run_large(c);
   }
 
   OperationBody broadcast(std::byte* data, size_t bytes, int root) override {
@@ -175,17 +189,100 @@ class SharedTransport final : public Transport {
     copy_bytes(parts.in_full(mine), own, parts.bytes(mine));
   }
 
+  // Can every rank read the memory of every other? Tried with a number that only its owner knows.
+  // Process numbers alone may mean someone else in another container.
+  bool can_read_all(const mpi::Group& group) {
+    static constexpr uint64_t kKey = 0x7472696178;
+    const uint64_t secret = kKey ^ (static_cast<uint64_t>(::getpid()) << 40) ^ reinterpret_cast<uintptr_t>(&memory_);
+    Progressed& mine = progressed(me_);
+    mine.pid = ::getpid();
+    mine.numbers = reinterpret_cast<const std::byte*>(&secret);
+    struct Answer {
+      uint64_t secret;
+      bool can;
+    };
+    std::vector<Answer> answers(static_cast<size_t>(size_));
+    gather_now(group, Answer{secret, true}, answers);  // from here on all have said where to look
+    bool can = true;
+    for (int r = 0; r < size_; ++r) {
+      uint64_t read = 0;
+      can &= read_peer_memory(progressed(r).pid, progressed(r).numbers, reinterpret_cast<std::byte*>(&read), sizeof read) &&
+             read == answers[static_cast<size_t>(r)].secret;
+    }
+    gather_now(group, Answer{secret, can}, answers);  // and from here on all have looked
+    for (const Answer& answer : answers) can &= answer.can;
+    return can;
+  }
+  template <typename T>
+  static void gather_now(const mpi::Group& group, const T& mine, std::vector<T>& all) {
+    mpi::Requests requests;
+    group.all_gather(&mine, sizeof mine, all.data(), requests);
+    while (!requests.finished()) {}
+  }
+
+  void read_from(int rank, size_t offset, std::byte* to, size_t bytes) const {
+    const Progressed& other = progressed(rank);
+    check(read_peer_memory(other.pid, other.numbers + offset, to, bytes), "cannot read the memory of process {}, rank {} of the group",
+          other.pid, rank);
+  }
+
+  OperationBody run_direct(Collective c) {
+    const CollectiveParts parts(c, size_, std::numeric_limits<size_t>::max() / static_cast<size_t>(2 * size_));
+    const uint64_t q = chunks_done_;
+    progressed(me_).numbers = c.reduces ? c.full : c.shard;
+    offer(q);
+    Reached offered(*this, &Progressed::offered, q + 1, 0);
+    co_await offered;
+    if (c.reduces) reduce_directly(c, parts);
+    reduced(q);
+    Reached all_reduced(*this, &Progressed::reduced, q + 1, 0);
+    co_await all_reduced;
+    if (c.gathers) {
+      const Piece mine = parts.piece(0, me_);
+      copy_bytes(parts.in_full(mine), parts.own(0, me_), parts.bytes(mine));
+      for (int k = 1; k < size_; ++k) {
+        const int r = (me_ + k) % size_;
+        const Piece theirs = parts.piece(0, r);
+        read_from(r, c.shard ? 0 : theirs.offset * size_of(c.dtype), parts.in_full(theirs), parts.bytes(theirs));
+      }
+    }
+    take(q);
+    Reached all_taken(*this, &Progressed::taken, q + 1, 0);
+    co_await all_taken;  // others may still read from this rank
+    chunks_done_ = q + 1;
+  }
+
+  void reduce_directly(const Collective& c, const CollectiveParts& parts) {
+    const size_t element = size_of(c.dtype), step = kBlock / element;
+    const Piece mine = parts.piece(0, me_);
+    scratch_.resize(kBlock * static_cast<size_t>(size_));
+    std::vector<const void*> sources(static_cast<size_t>(size_));
+    for (size_t start = 0; start < mine.count; start += step) {
+      const size_t count = std::min(step, mine.count - start);
+      for (int r = 0; r < size_; ++r) {
+        std::byte* block = scratch_.data() + kBlock * static_cast<size_t>(r);
+        if (r == me_) block = parts.in_full({mine.offset + start, count});
+        if (r != me_) read_from(r, (mine.offset + start) * element, block, count * element);
+        sources[static_cast<size_t>(r)] = block;
+      }
+      reduce_in_order(sources, parts.own(0, me_) + start * element, count, c.dtype, c.op);
+    }
+  }
+
   int me_, size_;
   mpi::SharedMemory memory_;
+  bool direct_ = false;
+  std::vector<std::byte> scratch_;
   uint64_t chunks_done_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Transport> make_shared_transport(const mpi::Group& group) {
+std::unique_ptr<Transport> make_shared_transport(const mpi::Group& group, SameHost best) {
+  if (best == SameHost::messages) return nullptr;
   mpi::SharedMemory memory = group.share(SharedTransport::bytes_per_rank());
   if (!memory) return nullptr;
-  return std::make_unique<SharedTransport>(group, std::move(memory));
+  return std::make_unique<SharedTransport>(group, std::move(memory), best == SameHost::direct);
 }
 
 }  // namespace triax

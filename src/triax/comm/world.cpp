@@ -58,7 +58,7 @@ struct World::State {
 void World::State::start_mpi() {
   session = std::make_unique<mpi::Session>();
   progress = std::make_shared<OperationEngine>(options.progress);
-  communicator = std::make_unique<MpiCommunicator>(progress, mpi::Group::world(), "world", options.shared_memory);
+  communicator = std::make_unique<MpiCommunicator>(progress, mpi::Group::world(), "world", options.same_host);
   const int launched = std::max(number(std::getenv("OMPI_COMM_WORLD_SIZE")), number(std::getenv("PMI_SIZE")));
   check(launched <= communicator->size(),
         "the launcher started {} processes, but the MPI library of triax finds {}: use the mpirun of the MPI that "
@@ -109,7 +109,7 @@ std::unique_ptr<Communicator> World::split(const std::string& name, int color, i
   }
   if (!part) return nullptr;
   if (part->size() == 1) return make_self_communicator();
-  return std::make_unique<MpiCommunicator>(state_->progress, std::move(*part), name, state_->options.shared_memory);
+  return std::make_unique<MpiCommunicator>(state_->progress, std::move(*part), name, state_->options.same_host);
 }
 
 namespace {

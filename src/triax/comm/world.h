@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "triax/comm/collectives.h"
 #include "triax/comm/communicator.h"
 #include "triax/comm/progress.h"
 
@@ -17,7 +18,7 @@ namespace triax {
 
 struct WorldOptions {
   OperationOptions progress;   // timeout of waits, progress thread
-  bool shared_memory = true;  // between ranks on one host; off: messages only
+  SameHost same_host = SameHost::direct;
 };
 
 // Was this process started as a rank? Throws Error for a launch that cannot work: several tasks of
