@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "triax/base/parallel.h"
+#include "triax/base/system.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
 #include "triax/kernels/peak.h"
@@ -32,6 +33,8 @@ void bench_train(const BenchOptions& options) {
              speed.best_step_seconds * 1e3, speed.steps);
   fmt::print("throughput     {:.0f} tokens/s\n", speed.tokens_per_second);
   fmt::print("model FLOP/s   {:.1f} GFLOP/s\n", speed.model_flops_per_second * 1e-9);
+  fmt::print("memory         {} resident at the peak\n",
+             format_bytes(static_cast<double>(peak_resident_bytes())));
   if (options.measure_peak) {
     const GemmPeak measured = measure_gemm_peak(engine.context());
     const double peak = dtype == DType::bf16 && measured.bf16 > 0 ? measured.bf16 : measured.f32;
