@@ -20,7 +20,7 @@ namespace {
 struct TrainOptions {
   std::string config_file;
   std::vector<std::string> overrides;
-  bool print_config = false, print_documented = false;
+  bool print_config = false;
   double minutes = 0;
 };
 
@@ -47,9 +47,9 @@ RunConfig load_config(const TrainOptions& options) {
 
 void run(const TrainOptions& options) {
   RunConfig config = load_config(options);
-  if (options.print_config || options.print_documented) {
+  if (options.print_config) {
     config.resolve();
-    fmt::print("{}", ConfigFields(config).print(options.print_documented));
+    fmt::print("{}", ConfigFields(config).print());
     return;
   }
   check(!config.data.train.empty(),
@@ -83,14 +83,13 @@ void add_train_command(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   command->add_flag("--print-config", options->print_config,
                     "show the whole resolved configuration as TOML and do nothing else");
-  command->add_flag("--print-documented", options->print_documented,
-                    "the same, each key with what it means");
   command->footer(
       "A run that was interrupted continues where it stopped when the same command is given again.\n"
       "Examples:\n"
       "  triax train run.toml\n"
       "  triax train run.toml --set train.micro_batch_size=8 --set optimizer.learning_rate=1e-3\n"
-      "  triax train --print-documented > run.toml");
+      "  triax train run.toml --minutes 30\n"
+      "`triax config --comments` shows every key and what it means.");
   command->callback([options] { run(*options); });
 }
 
