@@ -8,7 +8,7 @@ namespace triax {
 namespace {
 
 TEST(CommunicationVolume, CollectivesSendTheShareOfARing) {
-  CommunicationVolume volume{.ranks = 4, .counts = {}};
+  CommunicationVolume volume{.ranks = 4};
   const auto count = [&](CommunicationKind kind) -> CommunicationVolume::Count& {
     return volume.counts[static_cast<size_t>(kind)];
   };

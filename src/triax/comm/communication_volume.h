@@ -25,7 +25,7 @@ struct CommunicationVolume {
     bool operator==(const Count&) const = default;
   };
   int ranks = 1;  // in the group
-  std::array<Count, kCommunicationKinds> counts;
+  std::array<Count, kCommunicationKinds> counts{};
 
   const Count& of(CommunicationKind kind) const { return counts[static_cast<size_t>(kind)]; }
   int64_t calls() const;

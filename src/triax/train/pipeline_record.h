@@ -28,19 +28,19 @@ std::vector<PipelineSpan> from_numbers(std::span<const double> numbers);
 
 struct PipelineRank {
   int rank = 0;  // in the world
-  std::vector<PipelineSpan> spans;
+  std::vector<PipelineSpan> spans{};
   uint64_t predicted_bytes = 0, measured_bytes = 0;  // memory; 0: not known
-  std::vector<VolumeRow> communication;
+  std::vector<VolumeRow> communication{};
   bool operator==(const PipelineRank&) const = default;
 };
 
 struct PipelineRecord {
   ScheduleKind schedule = ScheduleKind::one_f_one_b;
-  PipelineShape shape;
+  PipelineShape shape{};
   int tensor_parallel = 1, data_parallel = 1;
   int64_t step = 0;
   double step_seconds = 0;          // of the whole step, with the optimizer
-  std::vector<PipelineRank> ranks;  // by stage
+  std::vector<PipelineRank> ranks{};  // by stage
   bool operator==(const PipelineRecord&) const = default;
 };
 
