@@ -18,7 +18,7 @@ inline PipelineRecord simulated_record(ScheduleKind kind, const PipelineShape& s
                       .measured_bytes = (101 + r) << 20};
     for (size_t i = 0; i < lists[r].size(); ++i) {
       const Action& action = lists[r][i];
-      const Span& span = simulation.spans[r][i];
+      const auto& span = simulation.spans[r][i];
       if (action.kind == ActionKind::start_send || action.kind == ActionKind::start_receive) continue;
       rank.spans.push_back({action.kind, action.micro_batch, action.chunk, 100 + span.start, 100 + span.end});
     }

@@ -131,6 +131,25 @@ PipelineRank read_rank(const Node& node, const PipelineShape& shape) {
 
 }  // namespace
 
+std::vector<PipelineSpan> pipeline_spans(std::span<const ActionSpan> actions) {
+  std::vector<PipelineSpan> spans;
+  for (const ActionSpan& each : actions) {
+    const Action& action = each.action;
+    if (action.kind == ActionKind::start_send || action.kind == ActionKind::start_receive) continue;
+    spans.push_back({action.kind, action.micro_batch, action.chunk, each.start, each.end});
+  }
+  return spans;
+}
+
+void add_computations(Trace& trace, std::span<const ActionSpan> actions) {
+  constexpr TraceCategory categories[] = {TraceCategory::forward, TraceCategory::backward,
+                                          TraceCategory::backward_input, TraceCategory::backward_weight};
+  for (const ActionSpan& each : actions)
+    if (computes(each.action.kind))
+      trace.add({.category = categories[static_cast<size_t>(each.action.kind)], .start = each.start, .end = each.end,
+                 .micro_batch = each.action.micro_batch, .chunk = each.action.chunk});
+}
+
 std::vector<double> to_numbers(std::span<const PipelineSpan> spans) {
   std::vector<double> numbers;
   numbers.reserve(spans.size() * kNumbers);

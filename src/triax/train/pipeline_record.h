@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "triax/base/trace.h"
 #include "triax/comm/communication_volume.h"
+#include "triax/pipeline/executor.h"
 #include "triax/pipeline/schedule_properties.h"
 
 namespace triax {
@@ -20,6 +22,11 @@ struct PipelineSpan {
   double start = 0, end = 0;  // seconds on a clock common to all ranks
   bool operator==(const PipelineSpan&) const = default;
 };
+
+// The computations and waits among what an executor did.
+std::vector<PipelineSpan> pipeline_spans(std::span<const ActionSpan> actions);
+// The computations among it as spans of the trace.
+void add_computations(Trace& trace, std::span<const ActionSpan> actions);
 
 // One flat list of numbers, for gathering the spans of other ranks, and back. from_numbers() throws
 // Error for numbers that to_numbers() does not make.
