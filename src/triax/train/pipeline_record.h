@@ -41,6 +41,10 @@ struct PipelineRank {
   bool operator==(const PipelineRank&) const = default;
 };
 
+// Every rank's part, by stage, on all ranks. Collective over the pipeline group. `clock_offset` is added to
+// the times of `mine`, to have those of a clock common to all (comm/clock_offset.h; 0 on one host).
+std::vector<PipelineRank> gather_pipeline(Communicator& pipeline, PipelineRank mine, double clock_offset = 0);
+
 struct PipelineRecord {
   ScheduleKind schedule = ScheduleKind::one_f_one_b;
   PipelineShape shape{};
