@@ -48,6 +48,7 @@ void add_commands(CLI::App& app) {
   add_info_command(app);
   add_pack_command(app);
   add_report_command(app);
+  add_score_command(app);
   add_tokenizer_command(app);
   add_train_command(app);
 }
