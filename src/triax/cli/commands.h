@@ -8,6 +8,7 @@ namespace triax::cli {
 
 void add_bench_command(CLI::App& app);
 void add_checkpoint_command(CLI::App& app);
+void add_cite_command(CLI::App& app);
 void add_completion_command(CLI::App& app);
 void add_config_command(CLI::App& app);
 void add_convert_command(CLI::App& app);

@@ -41,6 +41,7 @@ void add_commands(CLI::App& app) {
   using namespace triax::cli;
   add_bench_command(app);
   add_checkpoint_command(app);
+  add_cite_command(app);
   add_completion_command(app);
   add_config_command(app);
   add_convert_command(app);
