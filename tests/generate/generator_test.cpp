@@ -46,9 +46,8 @@ class LetterTokenizer final : public Tokenizer {
 class GeneratorTest : public testing::Test {
  protected:
   GeneratorTest()
-      : model_({.vocab_size = 27, .hidden_size = 48, .num_layers = 3, .num_heads = 4, .max_positions = 40,
-                .init_std = 0.4, .vocab_multiple = 8},
-               {.first_layer = 0, .num_layers = 3}, {}, Recompute::full, DType::f32, false) {
+      : model_(whole_gpt({.vocab_size = 27, .hidden_size = 48, .num_layers = 3, .num_heads = 4, .max_positions = 40,
+                          .init_std = 0.4, .vocab_multiple = 8}, DType::f32), false) {
     model_.parameters().initialize({}, 5);
   }
 
@@ -74,7 +73,7 @@ class GeneratorTest : public testing::Test {
       Arena stash_arena("s", stash_size.peak()), workspace_arena("w", workspace_size.peak());
       GptStash stash = model_.allocate_stash(n, stash_arena);
       GptWorkspace workspace = model_.allocate_workspace(n, false, workspace_arena);
-      model_.forward(context, batch, {}, 1, false, stash, workspace);
+      model_.forward(context, batch, {}, {}, 1, false, stash, workspace);
       OwnedTensor norm({1, 48}, DType::f32), logits({1, 32}, DType::f32);
       model_.logits(context, stash.inputs.back().narrow(0, n - 1, 1), norm, logits);
       const auto values = logits.span<float>().first(26);

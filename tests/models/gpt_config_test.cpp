@@ -48,7 +48,7 @@ TEST(GptConfig, CountsGpt2AsPublished) {
 TEST(Gpt, HoldsAsManyParametersAsTheConfigCounts) {
   GptConfig config{.vocab_size = 100, .hidden_size = 24, .num_layers = 2, .num_heads = 3, .max_positions = 10,
                    .vocab_multiple = 1};
-  const Gpt gpt(config, {.first_layer = 0, .num_layers = 2}, {}, Recompute::none, DType::f32, false);
+  const Gpt gpt(whole_gpt(config, DType::f32), false);
   EXPECT_EQ(gpt.parameters().table().num_parameters(), config.num_parameters());
 }
 

@@ -55,6 +55,7 @@ TEST_P(GptParity, MicroBatchesAddUpToTheBatch) {
   EngineConfig config = gpt_fixture_config();
   config.recompute = GetParam();
   config.micro_batch_size = 1;
+  config.max_micro_batches = 3;
   Engine engine(config);
   test::load_fixture_weights(file, engine);
   std::vector<TokenBatch> batches;
@@ -90,6 +91,7 @@ std::vector<double> losses_with_dropout(Recompute recompute, int64_t micro_batch
   config.model.hidden_dropout = config.model.attention_dropout = 0.2;
   config.recompute = recompute;
   config.micro_batch_size = micro_batch;
+  config.max_micro_batches = 3 / micro_batch;
   Engine engine(config);
   engine.initialize();
   std::vector<TokenBatch> batches;

@@ -99,6 +99,14 @@ std::vector<std::string> arguments_without(std::string_view option, int argc, co
   return rest;
 }
 
+std::vector<std::string> own_arguments_without(std::string_view option) {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  const std::string line((std::istreambuf_iterator<char>(file)), {});  // each argument ends with a NUL
+  std::vector<const char*> own;
+  for (size_t begin = 0; begin < line.size(); begin = line.find('\0', begin) + 1) own.push_back(line.data() + begin);
+  return arguments_without(option, static_cast<int>(own.size()), own.data());
+}
+
 void relaunch_under_mpirun(int ranks, std::span<const std::string> arguments) {
   check(!started_by_launcher(), "--nproc starts the ranks itself: leave out either --nproc or mpirun (srun)");
   const char* path = std::getenv("PATH");

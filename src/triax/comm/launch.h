@@ -33,6 +33,9 @@ std::string find_program(std::string_view name, std::string_view path);
 // The arguments after the program's name, without `option` and its value ("--nproc 8" or "--nproc=8").
 std::vector<std::string> arguments_without(std::string_view option, int argc, const char* const* argv);
 
+// The same of this process's own arguments.
+std::vector<std::string> own_arguments_without(std::string_view option);
+
 // Replaces this process by mpirun running this program with these arguments on `ranks` ranks. Does not
 // return; throws Error if mpirun is missing, or if this process is a rank already.
 [[noreturn]] void relaunch_under_mpirun(int ranks, std::span<const std::string> arguments);

@@ -21,12 +21,13 @@ ParameterSpec split_along(int axis, std::string name, Shape shape, Init init, in
   spec.offset = shape;
   for (int i = 0; i < shape.rank(); ++i) spec.offset[i] = 0;
   spec.offset[axis] = spec.shape[axis] * rank;
+  spec.split = true;
   return spec;
 }
 
 ParameterSpec matrix(ParameterSpec spec, float init_std) {
   spec.init_std = init_std;
-  spec.weight_decay = spec.compute_copy = true;
+  spec.matrix = true;
   return spec;
 }
 
@@ -39,7 +40,8 @@ BlockParameters declare_block(const BlockConfig& config, int64_t layer, int tp_r
                               ParameterTable& table) {
   const int64_t h = config.hidden_size, a = config.num_heads, d = config.head_dim();
   const int64_t f = config.ffn_hidden_size;
-  const std::string prefix = "layers." + std::to_string(layer) + ".";
+  const std::string name = "layers." + std::to_string(layer), prefix = name + ".";
+  table.begin_unit(name, true);
   const auto part = [&](int axis, const char* name, Shape shape, Init init) {
     return split_along(axis, prefix + name, shape, init, tp_rank, tp_size);
   };
@@ -95,6 +97,17 @@ BlockStash TransformerBlock::allocate_stash(const BlockConfig& config,
     stash.mlp_act = arena.allocate({n, f}, dtype);
   }
   return stash;
+}
+
+BlockDeferred TransformerBlock::allocate_deferred(const BlockConfig& config, const TensorParallel& parallel,
+                                                  DType dtype, int64_t n, Arena& arena) {
+  const int64_t h = config.hidden_size, heads = config.num_heads / parallel.size();
+  BlockDeferred deferred;
+  deferred.mlp_output = arena.allocate({n, h}, dtype);
+  deferred.mlp_pre = arena.allocate({n, config.ffn_hidden_size / parallel.size()}, dtype);
+  deferred.attention_output = arena.allocate({n, h}, dtype);
+  deferred.qkv = arena.allocate({n, 3, heads, config.head_dim()}, dtype);
+  return deferred;
 }
 
 BlockWorkspace TransformerBlock::allocate_workspace(const BlockConfig& config,
@@ -195,15 +208,25 @@ void TransformerBlock::finish(const Context& context, const TokenLayout& layout,
                                 dropout(layout, mlp_output, config_.hidden_dropout, n), output);
 }
 
-void TransformerBlock::backward(const Context& context, const TokenLayout& layout,
-                                const Tensor& input, const BlockStash& stash,
-                                BlockWorkspace& workspace, const Tensor& gradient) const {
+void TransformerBlock::backward(const Context& context, const TokenLayout& layout, const Tensor& input,
+                                const BlockStash& stash, BlockWorkspace& workspace, const Tensor& gradient,
+                                const BlockDeferred* deferred) const {
   const bool full = recompute_ == Recompute::full;
   // The output is not needed a second time: it may overwrite the partial sums it is made from.
   if (full) forward(context, layout, input, stash, workspace, workspace.hidden.narrow(0, 0, input.dim(0)));
   const BlockStash& kept = full ? workspace.recomputed : stash;
-  backward_mlp(context, layout, kept, workspace, gradient);
-  backward_attention(context, layout, input, kept, workspace, gradient);
+  backward_mlp(context, layout, kept, workspace, gradient, deferred);
+  backward_attention(context, layout, input, kept, workspace, gradient, deferred);
+}
+
+void TransformerBlock::backward_weight(const Context& context, const Tensor& input, const BlockStash& stash,
+                                       BlockWorkspace& workspace, const BlockDeferred& deferred) const {
+  linear_backward_weight(context, deferred.mlp_output, activation_again(context, stash, workspace),
+                         gradient_of(p_.mlp_down_weight), {});
+  weight_gradient_of_mlp_up(context, deferred.mlp_pre, mlp_norm_again(context, stash, workspace));
+  linear_backward_weight(context, deferred.attention_output, rows(stash.attention),
+                         gradient_of(p_.attention_output_weight), {});
+  weight_gradient_of_qkv(context, deferred.qkv, attention_norm_again(context, input, stash, workspace));
 }
 
 // The output of a norm, as all tokens: kept from forward, or computed (and gathered) again.
@@ -216,47 +239,74 @@ Tensor TransformerBlock::norm_again(const Context& context, const Tensor& x, int
   return workspace.norm;
 }
 
-// Gradient of a row-parallel linear's output, for all tokens. Without dropout it is the gradient of the
-// residual stream itself, and no copy is made.
+Tensor TransformerBlock::activation_again(const Context& context, const BlockStash& stash,
+                                          BlockWorkspace& workspace) const {
+  if (stash.mlp_act.defined()) return stash.mlp_act;
+  activation_forward(context, config_.activation, stash.mlp_pre, workspace.act);
+  return workspace.act;
+}
+
+Tensor TransformerBlock::mlp_norm_again(const Context& context, const BlockStash& stash,
+                                        BlockWorkspace& workspace) const {
+  return norm_again(context, stash.residual, p_.mlp_norm_weight, p_.mlp_norm_bias, stash.mlp_norm, workspace);
+}
+
+Tensor TransformerBlock::attention_norm_again(const Context& context, const Tensor& input, const BlockStash& stash,
+                                              BlockWorkspace& workspace) const {
+  return norm_again(context, input, p_.attention_norm_weight, p_.attention_norm_bias, stash.attention_norm,
+                    workspace);
+}
+
+void TransformerBlock::weight_gradient_of_mlp_up(const Context& context, const Tensor& dpre, const Tensor& norm) const {
+  linear_backward_weight(context, dpre, norm, gradient_of(p_.mlp_up_weight), gradient_of(p_.mlp_up_bias));
+}
+
+void TransformerBlock::weight_gradient_of_qkv(const Context& context, const Tensor& dqkv, const Tensor& norm) const {
+  linear_backward_weight(context, rows(dqkv), norm, gradient_of(p_.qkv_weight).reshape({-1, config_.hidden_size}),
+                         gradient_of(p_.qkv_bias).reshape({-1}));
+}
+
+// Gradient of a row-parallel linear's output, for all tokens, in `kept` if that is given. Else, without
+// dropout, it is the gradient of the residual stream itself, and no copy is made.
 Tensor TransformerBlock::backward_residual(const Context& context, const Dropout& dropout,
-                                           const Tensor& gradient, const Tensor& dbias,
+                                           const Tensor& gradient, const Tensor& dbias, const Tensor& kept,
                                            BlockWorkspace& workspace) const {
   const bool split = parallel_.splits_tokens();
+  const Tensor full = kept.defined() ? kept : workspace.hidden;
   Tensor dshard = gradient;
-  if (dropout.active()) dshard = split ? workspace.shard : workspace.hidden;
+  if (dropout.active()) dshard = split ? workspace.shard : full;
   bias_dropout_residual_backward(context, gradient, dropout, dropout.active() ? dshard : Tensor{},
                                  dbias);
-  parallel_.gather(dshard, workspace.hidden);
-  return split ? workspace.hidden : dshard;
+  parallel_.gather(dshard, full);
+  if (split) return full;
+  if (kept.defined() && !dropout.active()) convert(context, gradient, kept);
+  return kept.defined() ? kept : dshard;
 }
 
 // Each linear's backward: the input gradient first, since others wait for it; its reduction over the
 // tensor-parallel group is in flight while the weight gradient is computed.
 void TransformerBlock::backward_mlp(const Context& context, const TokenLayout& layout,
-                                    const BlockStash& stash, BlockWorkspace& workspace,
-                                    const Tensor& gradient) const {
+                                    const BlockStash& stash, BlockWorkspace& workspace, const Tensor& gradient,
+                                    const BlockDeferred* deferred) const {
   const int64_t n = stash.qkv.dim(0), r = gradient.dim(0);
   const bool split = parallel_.splits_tokens();
   const Tensor dhidden = backward_residual(
       context, dropout(layout, mlp_output, config_.hidden_dropout, n), gradient,
-      gradient_of(p_.mlp_down_bias), workspace);
+      gradient_of(p_.mlp_down_bias), deferred ? deferred->mlp_output : Tensor{}, workspace);
+  const Tensor dpre = deferred ? deferred->mlp_pre : workspace.ffn;
 
-  Tensor act = stash.mlp_act;
-  if (!act.defined()) {
-    act = workspace.act;
-    activation_forward(context, config_.activation, stash.mlp_pre, act);
-  }
-  linear_backward_weight(context, dhidden, act, gradient_of(p_.mlp_down_weight), {});
+  if (!deferred)
+    linear_backward_weight(context, dhidden, activation_again(context, stash, workspace),
+                           gradient_of(p_.mlp_down_weight), {});
   linear_activation_backward_input(context, dhidden, weight(p_.mlp_down_weight), stash.mlp_pre,
-                                   config_.activation, workspace.ffn);
-  linear_backward_input(context, workspace.ffn, weight(p_.mlp_up_weight), workspace.partial);
+                                   config_.activation, dpre);
+  linear_backward_input(context, dpre, weight(p_.mlp_up_weight), workspace.partial);
 
-  const Tensor norm = norm_again(context, stash.residual, p_.mlp_norm_weight, p_.mlp_norm_bias,
-                                 stash.mlp_norm, workspace);
+  // Before the reduction starts: a norm that is computed again uses the memory that it goes to.
+  const Tensor norm = deferred ? Tensor{} : mlp_norm_again(context, stash, workspace);
   const Tensor dnorm = split ? workspace.shard : workspace.partial;
   Request reduction = parallel_.start_reduce(workspace.partial, dnorm);
-  linear_backward_weight(context, workspace.ffn, norm, gradient_of(p_.mlp_up_weight),
-                         gradient_of(p_.mlp_up_bias));
+  if (!deferred) weight_gradient_of_mlp_up(context, dpre, norm);
   reduction.wait();
   layernorm_backward(context, dnorm.narrow(0, 0, r), stash.residual, weight(p_.mlp_norm_weight),
                      stash.mlp_norm_mean, stash.mlp_norm_rstd, gradient, true,
@@ -264,29 +314,27 @@ void TransformerBlock::backward_mlp(const Context& context, const TokenLayout& l
 }
 
 void TransformerBlock::backward_attention(const Context& context, const TokenLayout& layout,
-                                          const Tensor& input, const BlockStash& stash,
-                                          BlockWorkspace& workspace,
-                                          const Tensor& gradient) const {
+                                          const Tensor& input, const BlockStash& stash, BlockWorkspace& workspace,
+                                          const Tensor& gradient, const BlockDeferred* deferred) const {
   const int64_t n = stash.qkv.dim(0), r = gradient.dim(0), h = config_.hidden_size;
   const bool split = parallel_.splits_tokens();
   const Tensor dhidden = backward_residual(
       context, dropout(layout, attention_output, config_.hidden_dropout, n), gradient,
-      gradient_of(p_.attention_output_bias), workspace);
+      gradient_of(p_.attention_output_bias), deferred ? deferred->attention_output : Tensor{}, workspace);
+  const Tensor dqkv = deferred ? deferred->qkv : workspace.qkv;
   linear_backward_input(context, dhidden, weight(p_.attention_output_weight),
                         rows(workspace.attention));
-  linear_backward_weight(context, dhidden, rows(stash.attention),
-                         gradient_of(p_.attention_output_weight), {});
+  if (!deferred)
+    linear_backward_weight(context, dhidden, rows(stash.attention),
+                           gradient_of(p_.attention_output_weight), {});
   attention_backward(context, workspace.attention, stash.qkv, stash.attention, stash.lse,
-                     layout.spans, attention_options(layout), workspace.qkv, workspace.scratch);
+                     layout.spans, attention_options(layout), dqkv, workspace.scratch);
 
-  const Tensor dqkv = rows(workspace.qkv);
-  linear_backward_input(context, dqkv, weight(p_.qkv_weight).reshape({-1, h}), workspace.partial);
-  const Tensor norm = norm_again(context, input, p_.attention_norm_weight, p_.attention_norm_bias,
-                                 stash.attention_norm, workspace);
+  linear_backward_input(context, rows(dqkv), weight(p_.qkv_weight).reshape({-1, h}), workspace.partial);
+  const Tensor norm = deferred ? Tensor{} : attention_norm_again(context, input, stash, workspace);
   const Tensor dnorm = split ? workspace.shard : workspace.partial;
   Request reduction = parallel_.start_reduce(workspace.partial, dnorm);
-  linear_backward_weight(context, dqkv, norm, gradient_of(p_.qkv_weight).reshape({-1, h}),
-                         gradient_of(p_.qkv_bias).reshape({-1}));
+  if (!deferred) weight_gradient_of_qkv(context, dqkv, norm);
   reduction.wait();
   layernorm_backward(context, dnorm.narrow(0, 0, r), input, weight(p_.attention_norm_weight),
                      stash.attention_norm_mean, stash.attention_norm_rstd, gradient, true,

@@ -71,6 +71,14 @@ struct BlockStash {
   Tensor mlp_act;                                   // [n, f']   none only
 };
 
+// Backward in two parts (Qi et al. 2023): what the first leaves for the second, the gradients of the outputs
+// of the four linears. They wait together with the stash.
+struct BlockDeferred {
+  Tensor mlp_output, attention_output;  // [n, h]
+  Tensor mlp_pre;                       // [n, f']
+  Tensor qkv;                           // [n, 3, a', d]
+};
+
 // Temporaries of one layer's forward or backward, shared by all layers of a rank.
 struct BlockWorkspace {
   Tensor partial;          // [n, h]  output of a row-parallel linear, before the reduction
@@ -91,9 +99,11 @@ class TransformerBlock {
                    Recompute recompute);
 
   // What one micro-batch of n tokens keeps (empty tensors with full recomputation), and the
-  // temporaries. Both work on a measuring arena.
+  // temporaries. All work on a measuring arena.
   static BlockStash allocate_stash(const BlockConfig& config, const TensorParallel& parallel,
                                    Recompute recompute, DType dtype, int64_t n, Arena& arena);
+  static BlockDeferred allocate_deferred(const BlockConfig& config, const TensorParallel& parallel,
+                                         DType dtype, int64_t n, Arena& arena);
   static BlockWorkspace allocate_workspace(const BlockConfig& config,
                                            const TensorParallel& parallel, Recompute recompute,
                                            DType dtype, int64_t n, bool with_backward,
@@ -104,9 +114,14 @@ class TransformerBlock {
                const BlockStash& stash, BlockWorkspace& workspace, const Tensor& output) const;
 
   // gradient [r, h]: of the output on entry, of the input on return. Parameter gradients are added
-  // to the parameters' gradient buffer.
+  // to the parameters' gradient buffer: all of them, or with `deferred` all but those of the linears'
+  // weights (and of the biases that come with them), which backward_weight() adds later. Full
+  // recomputation cannot defer: what the second part needs is gone.
   void backward(const Context& context, const TokenLayout& layout, const Tensor& input,
-                const BlockStash& stash, BlockWorkspace& workspace, const Tensor& gradient) const;
+                const BlockStash& stash, BlockWorkspace& workspace, const Tensor& gradient,
+                const BlockDeferred* deferred = nullptr) const;
+  void backward_weight(const Context& context, const Tensor& input, const BlockStash& stash,
+                       BlockWorkspace& workspace, const BlockDeferred& deferred) const;
 
   // The pieces of forward, for generation, which replaces the attention between them.
   void project_qkv(const Context& context, const Tensor& input, const BlockStash& stash,
@@ -119,12 +134,18 @@ class TransformerBlock {
   Dropout dropout(const TokenLayout& layout, Place place, float probability, int64_t n) const;
   AttentionOptions attention_options(const TokenLayout& layout) const;
   void backward_mlp(const Context& context, const TokenLayout& layout, const BlockStash& stash,
-                    BlockWorkspace& workspace, const Tensor& gradient) const;
+                    BlockWorkspace& workspace, const Tensor& gradient, const BlockDeferred* deferred) const;
   void backward_attention(const Context& context, const TokenLayout& layout, const Tensor& input,
-                          const BlockStash& stash, BlockWorkspace& workspace,
-                          const Tensor& gradient) const;
+                          const BlockStash& stash, BlockWorkspace& workspace, const Tensor& gradient,
+                          const BlockDeferred* deferred) const;
   Tensor backward_residual(const Context& context, const Dropout& dropout, const Tensor& gradient,
-                           const Tensor& dbias, BlockWorkspace& workspace) const;
+                           const Tensor& dbias, const Tensor& kept, BlockWorkspace& workspace) const;
+  Tensor activation_again(const Context& context, const BlockStash& stash, BlockWorkspace& workspace) const;
+  Tensor mlp_norm_again(const Context& context, const BlockStash& stash, BlockWorkspace& workspace) const;
+  Tensor attention_norm_again(const Context& context, const Tensor& input, const BlockStash& stash,
+                              BlockWorkspace& workspace) const;
+  void weight_gradient_of_mlp_up(const Context& context, const Tensor& dpre, const Tensor& norm) const;
+  void weight_gradient_of_qkv(const Context& context, const Tensor& dqkv, const Tensor& norm) const;
   Tensor norm_again(const Context& context, const Tensor& x, int weight, int bias,
                     const Tensor& kept, BlockWorkspace& workspace) const;
   Tensor weight(int index) const { return parameters_->weight(index); }

@@ -1,5 +1,6 @@
 #include "triax/optim/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "triax/kernels/adamw.h"
@@ -7,60 +8,55 @@
 
 namespace triax {
 
-GradientNorm gradient_norm(const Context& context, const Parameters& parameters) {
-  GradientNorm result;
-  double squares = 0;
-  const auto count = static_cast<int>(parameters.table().specs().size());
-  for (int index = 0; index < count; ++index) {
-    const double part = sum_of_squares(context, parameters.gradient(index));
-    if (!std::isfinite(part) && result.not_finite.empty())
-      result.not_finite = parameters.table()[index].name;
-    squares += part;
+GradientSquares gradient_squares(const Context& context, const Parameters& parameters, bool counts_whole) {
+  GradientSquares result;
+  for (const ParameterSpec& spec : parameters.table().specs()) {
+    if (spec.tied_copy || (!spec.split && !counts_whole)) continue;
+    const ParameterUnit& unit = parameters.table().units()[static_cast<size_t>(spec.unit)];
+    const Segment mine = parameters.shard(unit.segments[spec.matrix ? 0 : 1]);
+    const int64_t begin = std::max(spec.begin, mine.begin);
+    const int64_t end = std::min(spec.begin + spec.numel(), mine.begin + mine.size);
+    if (begin >= end) continue;
+    const double part = sum_of_squares(context, parameters.gradient_at(begin, end - begin));
+    if (!std::isfinite(part) && result.not_finite.empty()) result.not_finite = spec.name;
+    result.sum += part;
   }
-  result.norm = std::sqrt(squares);
   return result;
 }
 
-Optimizer::Optimizer(Parameters& parameters, const AdamWConfig& config)
+size_t Optimizer::bytes(const ParameterTable& table, const Sharding& sharding) {
+  const auto all = 2 * static_cast<size_t>(table.flat_size()) * sizeof(float);
+  return sharding.state() ? all / static_cast<size_t>(sharding.size) : all;
+}
+
+Optimizer::Optimizer(const Parameters& parameters, const AdamWConfig& config)
     : parameters_(&parameters), config_(config) {
-  const auto& specs = parameters.table().specs();
-  for (size_t i = 0; i < specs.size(); ++i) {
-    const int64_t end = i + 1 < specs.size() ? specs[i + 1].begin : parameters.table().flat_size();
-    if (!ranges_.empty() && ranges_.back().weight_decay == specs[i].weight_decay) {
-      ranges_.back().end = end;
-    } else {
-      ranges_.push_back({specs[i].begin, end, specs[i].weight_decay});
-    }
-  }
-  const size_t bytes = static_cast<size_t>(parameters.table().flat_size()) * sizeof(float);
+  const size_t bytes = static_cast<size_t>(parameters.owned_size()) * sizeof(float);
   moment1_ = Buffer(bytes);
   moment2_ = Buffer(bytes);
 }
 
 void Optimizer::step(const Context& context, double learning_rate, double gradient_scale) {
   ++steps_done_;
-  const int64_t size = parameters_->table().flat_size();
-  const Tensor m(moment1_.data(), {size}, DType::f32), v(moment2_.data(), {size}, DType::f32);
-  const Tensor copy = parameters_->flat_copy();
-  for (const Range& range : ranges_) {
-    const auto part = [&](const Tensor& x) {
-      return x.defined() ? x.narrow(0, range.begin, range.end - range.begin) : x;
-    };
+  for (const OwnedRange& range : parameters_->owned()) {
     const AdamWStep step{.learning_rate = static_cast<float>(learning_rate),
                          .beta1 = static_cast<float>(config_.beta1),
                          .beta2 = static_cast<float>(config_.beta2),
                          .epsilon = static_cast<float>(config_.epsilon),
-                         .weight_decay = static_cast<float>(range.weight_decay ? config_.weight_decay : 0),
+                         .weight_decay = static_cast<float>(range.matrices ? config_.weight_decay : 0),
                          .step = steps_done_,
                          .gradient_scale = static_cast<float>(gradient_scale)};
-    adamw_update(context, step, part(parameters_->flat_master()), part(parameters_->flat_gradient()),
-                 part(m), part(v), part(copy));
+    const Tensor copy = parameters_->copy(range);
+    const bool same_type = copy.defined() && copy.dtype() == DType::f32;
+    adamw_update(context, step, parameters_->master(range), parameters_->gradient(range),
+                 moment1_at(range.begin, range.size), moment2_at(range.begin, range.size),
+                 same_type ? Tensor{} : copy);
+    if (same_type) convert(context, parameters_->master(range), copy);
   }
 }
 
-Tensor Optimizer::moment(const Buffer& buffer, int index) const {
-  const ParameterSpec& spec = parameters_->table()[index];
-  return {static_cast<float*>(buffer.data()) + spec.begin, spec.shape, DType::f32};
+Tensor Optimizer::moment_at(const Buffer& buffer, int64_t begin, int64_t size) const {
+  return {static_cast<float*>(buffer.data()) + parameters_->owned_offset(begin), {size}, DType::f32};
 }
 
 }  // namespace triax

@@ -1,8 +1,8 @@
-// AdamW over a model's flat parameters, with clipping by the global norm (Pascanu et al. 2013).
+// AdamW over what a rank owns of a model's flat parameters, with clipping by the global norm (Pascanu et
+// al. 2013).
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "triax/nn/parameters.h"
 
@@ -12,37 +12,34 @@ struct AdamWConfig {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1;
 };
 
-// Norm of all gradients, and the first parameter whose gradient is not finite, if any.
-struct GradientNorm {
-  double norm = 0;
-  std::string not_finite;  // its name; empty when all are finite
+// This rank's part in the global norm: every element of the model is counted by exactly one rank, so that
+// the sums over all ranks are the whole.
+struct GradientSquares {
+  double sum = 0;          // not finite if any gradient is not
+  std::string not_finite;  // the first parameter with such a gradient; empty when all are finite
 };
-GradientNorm gradient_norm(const Context& context, const Parameters& parameters);
+// `counts_whole`: on one rank of each tensor-parallel group, which counts what all of them hold whole.
+GradientSquares gradient_squares(const Context& context, const Parameters& parameters, bool counts_whole);
 
 class Optimizer {
  public:
-  Optimizer(Parameters& parameters, const AdamWConfig& config);
+  Optimizer(const Parameters& parameters, const AdamWConfig& config);
 
   // One update from the gradients times `gradient_scale`; the gradients are left as they are.
   void step(const Context& context, double learning_rate, double gradient_scale);
 
   int64_t steps_done() const { return steps_done_; }
   void set_steps_done(int64_t steps) { steps_done_ = steps; }
-  // First and second moment of one parameter, for checkpoints.
-  Tensor moment1(int index) const { return moment(moment1_, index); }
-  Tensor moment2(int index) const { return moment(moment2_, index); }
-  size_t bytes() const { return moment1_.bytes() + moment2_.bytes(); }
+  // First and second moment of elements [begin, begin + size) of the flat layout, which must be owned.
+  Tensor moment1_at(int64_t begin, int64_t size) const { return moment_at(moment1_, begin, size); }
+  Tensor moment2_at(int64_t begin, int64_t size) const { return moment_at(moment2_, begin, size); }
+  // Bytes of the moments.
+  static size_t bytes(const ParameterTable& table, const Sharding& sharding);
 
  private:
-  // A run of neighbouring parameters in the flat layout that share their weight decay.
-  struct Range {
-    int64_t begin = 0, end = 0;
-    bool weight_decay = false;
-  };
-  Tensor moment(const Buffer& buffer, int index) const;
-  Parameters* parameters_;
+  Tensor moment_at(const Buffer& buffer, int64_t begin, int64_t size) const;
+  const Parameters* parameters_;
   AdamWConfig config_;
-  std::vector<Range> ranges_;
   Buffer moment1_, moment2_;
   int64_t steps_done_ = 0;
 };

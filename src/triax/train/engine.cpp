@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 
 #include "triax/base/error.h"
 #include "triax/kernels/elementwise.h"
@@ -14,39 +16,193 @@ Tensor read_only(const std::vector<int32_t>& values) {
   return {const_cast<int32_t*>(values.data()), {static_cast<int64_t>(values.size())}, DType::i32};
 }
 
-double num_targets(std::span<const TokenBatch> batches) {
-  double count = 0;
-  for (const TokenBatch& batch : batches)
-    for (const float mask : batch.loss_mask) count += static_cast<double>(mask);
-  return count;
+std::unique_ptr<Arena> make_arena(const char* purpose, size_t bytes) {
+  return std::make_unique<Arena>(purpose, std::max<size_t>(bytes, Arena::kAlignment));
+}
+
+// Takes a free place for a micro-batch.
+int take(std::vector<int>& free, std::vector<int>& place_of, int micro_batch) {
+  check(!free.empty(), "more micro-batches are in flight than the schedule was planned for");
+  const int place = free.back();
+  free.pop_back();
+  place_of[static_cast<size_t>(micro_batch)] = place;
+  return place;
+}
+
+void give_back(std::vector<int>& free, std::vector<int>& place_of, int micro_batch) {
+  free.push_back(std::exchange(place_of[static_cast<size_t>(micro_batch)], -1));
 }
 
 }  // namespace
 
-Engine::Engine(const EngineConfig& config)
-    : config_(config),
-      model_(config.model, {.first_layer = 0, .num_layers = config.model.num_layers}, {},
-             config.recompute, config.precision == Precision::bf16 ? DType::bf16 : DType::f32, true),
-      optimizer_(model_.parameters(), config.optimizer) {
-  check(config.sequence_length <= config.model.max_positions,
-        "train.sequence_length = {} is longer than model.max_positions = {}; raise the one or lower "
-        "the other",
-        config.sequence_length, config.model.max_positions);
-  const int64_t n = config.sequence_length * config.micro_batch_size;
-  Arena measured;
-  model_.allocate_stash(n, measured);
-  activations_ = std::make_unique<Arena>("activations", measured.peak());
-  stash_ = model_.allocate_stash(n, *activations_);
-  Arena measured_workspace;
-  model_.allocate_workspace(n, true, measured_workspace);
-  workspace_arena_ = std::make_unique<Arena>("workspace", measured_workspace.peak());
-  workspace_ = model_.allocate_workspace(n, true, *workspace_arena_);
-  weights_.resize(static_cast<size_t>(n));
+Engine::Engine(const EngineConfig& config, const ProcessGrid* grid) : config_(config), grid_(grid) {
+  if (grid) config_.parallel.grid = grid->shape();
+  validate(config_);
+  plan_ = plan_engine(config_, at());
+  const ParallelConfig& parallel = config_.parallel;
+  if (grid) tensor_ = {.group = &grid->tensor(), .sequence_parallel = parallel.sequence_parallel};
+  const std::vector<GptShape> shapes = chunk_shapes(config_, plan_, tensor_);
+
+  EngineBuffers buffers, measured;
+  Arena activations, workspace, messages;
+  allocate_activations(config_, plan_, shapes, measured, activations);
+  allocate_workspace(config_, plan_, shapes, measured, workspace);
+  activations_ = make_arena("activations", activations.peak());
+  workspace_arena_ = make_arena("workspace", workspace.peak());
+  allocate_activations(config_, plan_, shapes, buffers, *activations_);
+  allocate_workspace(config_, plan_, shapes, buffers, *workspace_arena_);
+  gradient_ = buffers.gradient;
+  output_ = buffers.output;
+  const std::vector<Action> list =
+      schedule(parallel.schedule, config_.pipeline(config_.max_micro_batches), at().pipeline);
+  PipelineBuffers::allocate(list, plan_.message, config_.compute_type(), messages);
+  message_arena_ = make_arena("messages", messages.peak());
+  messages_ = PipelineBuffers::allocate(list, plan_.message, config_.compute_type(), *message_arena_);
+
+  const Sharding sharding{parallel.zero_stage, at().data, parallel.grid.data_parallel};
+  Communicator* partial = tensor_.replicated_gradients_need_sum() ? tensor_.group : nullptr;
+  for (size_t c = 0; c < shapes.size(); ++c) {
+    Gpt model(shapes[c], true, sharding);
+    Parameters& parameters = model.parameters();
+    auto chunk = std::unique_ptr<Chunk>(
+        new Chunk{.model = std::move(model),
+                  .data = DataParallel(parameters, grid ? &grid->data() : nullptr, partial, parallel.overlap),
+                  .optimizer = Optimizer(parameters, config_.optimizer),
+                  .stashes = std::move(buffers.stashes[c]),
+                  .deferred = std::move(buffers.deferred[c]),
+                  .workspace = buffers.workspaces[c],
+                  .stash_of = {}, .deferred_of = {}, .free_stashes = {}, .free_deferred = {}});
+    chunk->model.set_unit_use(&chunk->data);
+    chunks_.push_back(std::move(chunk));
+  }
+  weights_.resize(static_cast<size_t>(config_.micro_batch_tokens()));
 }
 
-MicroBatch Engine::stage(const TokenBatch& batch, int64_t step, bool training, double weight) {
+Engine::~Engine() = default;
+
+void Engine::initialize() {
+  for (auto& chunk : chunks_) chunk->model.parameters().initialize(context_, config_.seed);
+  weights_changed();
+}
+
+void Engine::weights_changed() {
+  for (auto& chunk : chunks_) {
+    chunk->model.parameters().refresh_copies(context_);
+    chunk->data.share_weights();
+  }
+}
+
+void Engine::settle() {
+  for (auto& chunk : chunks_) chunk->data.finish();
+}
+
+void Engine::set_steps_done(int64_t steps) {
+  for (auto& chunk : chunks_) chunk->optimizer.set_steps_done(steps);
+}
+
+bool Engine::holds_whole_model() const {
+  const GridShape& grid = config_.parallel.grid;
+  return grid.tensor_parallel == 1 && grid.pipeline_parallel == 1 &&
+         !chunks_[0]->model.parameters().sharding().weights();
+}
+
+void Engine::sum_over_world(std::span<double> values) const {
+  if (grid_)
+    grid_->world().communicator().all_reduce({values.data(), {static_cast<int64_t>(values.size())}, DType::f64});
+}
+
+double Engine::num_targets(std::span<const TokenBatch> batches) const {
+  double count = 0;
+  for (const TokenBatch& batch : batches)
+    for (const float mask : batch.loss_mask) count += static_cast<double>(mask);
+  if (grid_) grid_->data().all_reduce({&count, {1}, DType::f64});
+  return count;
+}
+
+// ---- the step
+
+void Engine::run(std::span<const Action> list, std::vector<ActionSpan>* spans) {
+  for (auto& chunk : chunks_) {
+    chunk->stash_of.assign(step_.batches.size(), -1);
+    chunk->deferred_of.assign(step_.batches.size(), -1);
+    chunk->free_stashes.resize(chunk->stashes.size());
+    chunk->free_deferred.resize(chunk->deferred.size());
+    std::iota(chunk->free_stashes.rbegin(), chunk->free_stashes.rend(), 0);
+    std::iota(chunk->free_deferred.rbegin(), chunk->free_deferred.rend(), 0);
+  }
+  run_schedule(list, grid_ ? &grid_->pipeline() : nullptr, messages_, *this, spans);
+}
+
+StepResult Engine::train_step(int64_t step, double learning_rate, std::span<const TokenBatch> batches) {
+  const double count = num_targets(batches);
+  check(count > 0, "step {}: no token of the batch has a target that counts", step);
+  check(static_cast<int64_t>(batches.size()) <= config_.max_micro_batches,
+        "step {} has {} micro-batches, more than the {} that were planned for", step, batches.size(),
+        config_.max_micro_batches);
+  step_ = {.batches = batches, .number = step, .training = true, .weight = 1 / count};
+  for (auto& chunk : chunks_) {
+    std::vector<int> uses = chunk->model.gradient_uses(plan_.split_backward);
+    for (int& u : uses) u *= static_cast<int>(batches.size());
+    chunk->data.begin_step(context_, std::move(uses));
+  }
+  spans_.clear();
+  run(schedule(config_.parallel.schedule, config_.pipeline(static_cast<int64_t>(batches.size())), at().pipeline), &spans_);
+  for (auto& chunk : chunks_) chunk->data.finish_gradients();
+  sum_tied_gradients();
+
+  const StepResult result = sum_up();
+  const bool clips = config_.clip_gradient > 0 && result.gradient_norm > config_.clip_gradient;
+  for (auto& chunk : chunks_) {
+    chunk->optimizer.step(context_, learning_rate, clips ? config_.clip_gradient / result.gradient_norm : 1.0);
+    chunk->data.share_weights();
+  }
+  return result;
+}
+
+double Engine::evaluate(std::span<const TokenBatch> batches) {
+  const double count = num_targets(batches);
+  step_ = {.batches = batches, .number = 0, .training = false, .weight = count > 0 ? 1 / count : 0};
+  if (!batches.empty())
+    run(forward_only_schedule(config_.pipeline(static_cast<int64_t>(batches.size())), at().pipeline), nullptr);
+  double loss = at().tensor == 0 ? step_.loss : 0;
+  sum_over_world({&loss, 1});
+  return loss;
+}
+
+// The table of the first and the last stage is one parameter.
+void Engine::sum_tied_gradients() {
+  if (!grid_ || !grid_->embedding()) return;
+  for (auto& chunk : chunks_) {
+    const Parameters& parameters = chunk->model.parameters();
+    if (!chunk->model.part().has_embedding && !chunk->model.part().has_head) continue;
+    for (const OwnedRange& range : parameters.owned())
+      if (parameters.table().units()[static_cast<size_t>(range.unit)].name == "embedding.token")
+        grid_->embedding()->all_reduce(parameters.gradient(range));
+  }
+}
+
+StepResult Engine::sum_up() const {
+  GradientSquares mine;
+  for (const auto& chunk : chunks_) {
+    const GradientSquares part = gradient_squares(context_, chunk->model.parameters(), at().tensor == 0);
+    mine.sum += part.sum;
+    if (mine.not_finite.empty()) mine.not_finite = part.not_finite;
+  }
+  std::array<double, 2> sums = {at().tensor == 0 ? step_.loss : 0, mine.sum};
+  sum_over_world(sums);
+  if (std::isfinite(sums[1])) return {.loss = sums[0], .gradient_norm = std::sqrt(sums[1])};
+  // A rank that knows the parameter says so; the others wait until it has.
+  if (mine.not_finite.empty() && grid_) grid_->world().communicator().barrier();
+  fail("step {}: the gradient of {} is NaN or infinite (the loss was {:.4f}). Lower optimizer.learning_rate, or "
+       "resume from the last checkpoint with another train.seed",
+       step_.number, mine.not_finite.empty() ? "a parameter" : mine.not_finite, sums[0]);
+}
+
+// ---- computations of the schedule
+
+MicroBatch Engine::stage(const TokenBatch& batch) {
   for (size_t i = 0; i < weights_.size(); ++i)
-    weights_[i] = static_cast<float>(weight) * batch.loss_mask[i];
+    weights_[i] = static_cast<float>(step_.weight) * batch.loss_mask[i];
   MicroBatch micro;
   micro.tokens = read_only(batch.tokens);
   micro.targets = read_only(batch.targets);
@@ -56,63 +212,90 @@ MicroBatch Engine::stage(const TokenBatch& batch, int64_t step, bool training, d
                   .max_length = config_.sequence_length,
                   .first_token = batch.first_sample * config_.sequence_length,
                   .seed = config_.seed,
-                  .step = static_cast<uint32_t>(step),
-                  .training = training};
+                  .step = static_cast<uint32_t>(step_.number),
+                  .training = step_.training};
   return micro;
 }
 
-StepResult Engine::train_step(int64_t step, double learning_rate,
-                              std::span<const TokenBatch> batches) {
-  const double count = num_targets(batches);
-  check(count > 0, "step {}: no token of the batch has a target that counts", step);
-  fill(context_, model_.parameters().flat_gradient(), 0.0f);
-  StepResult result;
-  for (const TokenBatch& batch : batches) {
-    const MicroBatch micro = stage(batch, step, true, 1 / count);
-    const double loss = model_.forward(context_, micro, {}, 1.0f, true, stash_, workspace_);
-    if (!std::isfinite(loss)) fail_not_finite(step, loss);
-    result.loss += loss;
-    model_.backward(context_, micro, stash_, workspace_);
+void Engine::compute(const Action& action, const Tensor& input, const Tensor& output) {
+  Chunk& chunk = *chunks_[static_cast<size_t>(action.chunk)];
+  switch (action.kind) {
+    case ActionKind::forward: return forward(chunk, action, input, output);
+    case ActionKind::backward_weight: return backward_weight(chunk, action);
+    default: return backward(chunk, action, input, output);
   }
-  const GradientNorm norm = gradient_norm(context_, model_.parameters());
-  check(norm.not_finite.empty(),
-        "step {}: the gradient of {} is NaN or infinite (the loss was {:.4f}). Lower "
-        "optimizer.learning_rate, or resume from the last checkpoint with another train.seed",
-        step, norm.not_finite, result.loss);
-  result.gradient_norm = norm.norm;
-  const bool clips = config_.clip_gradient > 0 && norm.norm > config_.clip_gradient;
-  optimizer_.step(context_, learning_rate, clips ? config_.clip_gradient / norm.norm : 1.0);
-  return result;
 }
 
-double Engine::evaluate(std::span<const TokenBatch> batches) {
-  const double count = num_targets(batches);
-  double loss = 0;
-  for (const TokenBatch& batch : batches) {
-    const MicroBatch micro = stage(batch, 0, false, 1 / count);
-    loss += model_.forward(context_, micro, {}, 1.0f, false, stash_, workspace_);
+// Scatter/gather (Narayanan et al. 2021, section 4.1): between stages each tensor-parallel rank carries its
+// part of the rows, which within a stage all of them have.
+void Engine::take_message(const Tensor& message, const Tensor& rows) const {
+  if (plan_.splits_message) {
+    tensor_.group->all_gather(message, rows);
+  } else {
+    convert(context_, message, rows);
   }
-  return loss;
 }
 
-void Engine::fail_not_finite(int64_t step, double loss) const {
-  std::string where = "the head";
-  for (size_t i = 0; i < stash_.inputs.size(); ++i) {
-    if (std::isfinite(sum_of_squares(context_, stash_.inputs[i]))) continue;
-    where = i == 0 ? "the embedding" : "layer " + std::to_string(i - 1);
+void Engine::give_message(const Tensor& rows, const Tensor& message) const {
+  if (rows.raw() == message.raw()) return;
+  const int64_t part = message.dim(0);
+  convert(context_, plan_.splits_message ? rows.narrow(0, part * tensor_.rank(), part) : rows, message);
+}
+
+void Engine::forward(Chunk& chunk, const Action& action, const Tensor& input, const Tensor& output) {
+  const int place = take(chunk.free_stashes, chunk.stash_of, action.micro_batch);
+  GptStash& stash = chunk.stashes[static_cast<size_t>(place)];
+  const Tensor received = stash.inputs[0];  // only the last stage may be without layers, and it has the head
+  if (input.defined()) take_message(input, received);
+  const Tensor produced = plan_.splits_message ? output_ : output;
+  const MicroBatch micro = stage(step_.batches[static_cast<size_t>(action.micro_batch)]);
+  const double loss = chunk.model.forward(context_, micro, received, produced, 1.0f, step_.training, stash,
+                                          chunk.workspace);
+  if (!std::isfinite(loss)) fail_not_finite(chunk, stash, loss);
+  step_.loss += loss;
+  if (output.defined()) {
+    // A stage behind would only see that what it got is not finite: say it where it began.
+    if (step_.training && !std::isfinite(sum_of_squares(context_, produced)))
+      fail_not_finite(chunk, stash, std::numeric_limits<double>::quiet_NaN());
+    give_message(produced, output);
+  }
+  if (!step_.training) give_back(chunk.free_stashes, chunk.stash_of, action.micro_batch);
+}
+
+void Engine::backward(Chunk& chunk, const Action& action, const Tensor& input, const Tensor& output) {
+  GptStash& stash = chunk.stashes[static_cast<size_t>(chunk.stash_of[static_cast<size_t>(action.micro_batch)])];
+  const bool splits = action.kind == ActionKind::backward_input && plan_.split_backward;
+  GptDeferred* deferred = nullptr;
+  if (splits)
+    deferred = &chunk.deferred[static_cast<size_t>(take(chunk.free_deferred, chunk.deferred_of, action.micro_batch))];
+  const Tensor gradient = chunk.model.part().has_head ? stash.gradient : gradient_;
+  if (input.defined()) take_message(input, gradient);
+  const MicroBatch micro = stage(step_.batches[static_cast<size_t>(action.micro_batch)]);
+  chunk.model.backward(context_, micro, gradient, stash, chunk.workspace, deferred);
+  if (output.defined()) give_message(gradient, output);
+  if (!splits) give_back(chunk.free_stashes, chunk.stash_of, action.micro_batch);
+}
+
+void Engine::backward_weight(Chunk& chunk, const Action& action) {
+  if (!plan_.split_backward) return;
+  const auto micro_batch = static_cast<size_t>(action.micro_batch);
+  chunk.model.backward_weight(context_, chunk.stashes[static_cast<size_t>(chunk.stash_of[micro_batch])], chunk.workspace,
+                              chunk.deferred[static_cast<size_t>(chunk.deferred_of[micro_batch])]);
+  give_back(chunk.free_stashes, chunk.stash_of, action.micro_batch);
+  give_back(chunk.free_deferred, chunk.deferred_of, action.micro_batch);
+}
+
+void Engine::fail_not_finite(const Chunk& chunk, const GptStash& stash, double loss) const {
+  const ModelPart& part = chunk.model.part();
+  std::string where = part.has_head ? "the head" : fmt::format("layer {}", part.first_layer + part.num_layers - 1);
+  for (size_t i = 0; i < stash.inputs.size(); ++i) {
+    if (std::isfinite(sum_of_squares(context_, stash.inputs[i]))) continue;
+    where = i == 0 && part.has_embedding ? "the embedding" : fmt::format("layer {}", part.first_layer + static_cast<int64_t>(i) - 1);
     break;
   }
   fail("step {}: the loss is {}; the first NaN or infinity is in the output of {}. Lower "
        "optimizer.learning_rate, or resume from the last checkpoint with another train.seed",
-       step, loss, where);
-}
-
-std::vector<MemoryUse> Engine::memory() const {
-  std::vector<MemoryUse> rows = model_.parameters().memory();
-  rows.push_back({"optimizer (Adam m, v)", optimizer_.bytes()});
-  rows.push_back({"activations", activations_->capacity()});
-  rows.push_back({"workspace, logits", workspace_arena_->capacity()});
-  return rows;
+       step_.number, loss, where);
 }
 
 }  // namespace triax

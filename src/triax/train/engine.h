@@ -1,5 +1,5 @@
-// The engine: a model, its optimizer and the memory they work in. One call is one optimizer step over the
-// micro-batches it is given; it knows nothing of files, logs or schedules of the learning rate.
+// The engine: one rank's part of a model, its optimizer and the memory they work in. One call is one optimizer
+// step over the micro-batches it is given; it knows nothing of files, logs or schedules of the learning rate.
 #pragma once
 
 #include <memory>
@@ -7,23 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "triax/models/gpt.h"
-#include "triax/optim/optimizer.h"
+#include "triax/comm/process_grid.h"
+#include "triax/optim/data_parallel.h"
+#include "triax/pipeline/executor.h"
+#include "triax/train/engine_plan.h"
 
 namespace triax {
-
-enum class Precision { fp32, bf16 };
-
-struct EngineConfig {
-  GptConfig model;
-  int64_t sequence_length = 1024;
-  int64_t micro_batch_size = 4;
-  Precision precision = Precision::fp32;
-  Recompute recompute = Recompute::none;
-  AdamWConfig optimizer;
-  double clip_gradient = 1.0;  // 0: no clipping
-  uint64_t seed = 1234;
-};
 
 // One micro-batch as the data gives it: [b, s] row-major, in vectors that are reused.
 struct TokenBatch {
@@ -38,37 +27,90 @@ struct StepResult {
   double gradient_norm = 0;  // before clipping
 };
 
-class Engine {
+class Engine : private PipelineWork {
  public:
-  explicit Engine(const EngineConfig& config);
+  // With a grid, which must outlive the engine, this is one of its ranks, and every call is collective.
+  explicit Engine(const EngineConfig& config, const ProcessGrid* grid = nullptr);
+  ~Engine() override;
 
-  // Steps count from 1. Throws Error naming the step and the layer or parameter when a loss or gradient
-  // is NaN or infinite; the weights are then those of the step before.
+  // Steps count from 1. `batches`: those of this data-parallel rank. The result is that of all ranks. Throws
+  // Error naming the step and the layer or parameter when a loss or gradient is NaN or infinite; the weights
+  // are then those of the step before.
   StepResult train_step(int64_t step, double learning_rate, std::span<const TokenBatch> batches);
-  // Mean loss without dropout or gradients.
+  // Mean loss without dropout or gradients. Every data-parallel rank must bring as many batches.
   double evaluate(std::span<const TokenBatch> batches);
 
-  void initialize() { model_.parameters().initialize(context_, config_.seed); }
+  void initialize();
+  // After the weights that this rank owns were changed by hand (loaded): the copies, and other ranks'.
+  void weights_changed();
+  // Returns when this rank's weights are whole again after a step, without waiting for their first use.
+  void settle();
+
   const EngineConfig& config() const { return config_; }
-  Gpt& model() { return model_; }
-  Optimizer& optimizer() { return optimizer_; }
+  const EnginePlan& plan() const { return plan_; }
+  const ProcessGrid* grid() const { return grid_; }
+  GridCoordinates at() const { return grid_ ? grid_->at() : GridCoordinates{}; }
+  // One for each virtual stage.
+  size_t num_chunks() const { return chunks_.size(); }
+  Gpt& model(size_t chunk = 0) { return chunks_[chunk]->model; }
+  Optimizer& optimizer(size_t chunk = 0) { return chunks_[chunk]->optimizer; }
+  const Optimizer& optimizer(size_t chunk = 0) const { return chunks_[chunk]->optimizer; }
+  // Is the whole model here, so that text can be generated with it?
+  bool holds_whole_model() const;
+  int64_t steps_done() const { return chunks_[0]->optimizer.steps_done(); }
+  void set_steps_done(int64_t steps);
   const Context& context() const { return context_; }
   // What this rank holds, by purpose: exactly what was allocated.
-  std::vector<MemoryUse> memory() const;
+  std::vector<MemoryUse> memory() const { return plan_memory(config_, at()); }
+  // When each action of the last train_step() ran on this rank.
+  const std::vector<ActionSpan>& spans() const { return spans_; }
 
  private:
-  double forward(const TokenBatch& batch, int64_t step, bool training, double weight);
-  MicroBatch stage(const TokenBatch& batch, int64_t step, bool training, double weight);
-  [[noreturn]] void fail_not_finite(int64_t step, double loss) const;
+  struct Chunk {
+    Gpt model;
+    DataParallel data;
+    Optimizer optimizer;
+    std::vector<GptStash> stashes;
+    std::vector<GptDeferred> deferred;
+    GptWorkspace workspace;
+    std::vector<int> stash_of, deferred_of;  // by micro-batch; -1: none
+    std::vector<int> free_stashes, free_deferred;
+  };
+  // What compute() needs to know of the step at work.
+  struct Step {
+    std::span<const TokenBatch> batches;
+    int64_t number = 0;
+    bool training = false;
+    double weight = 0;  // of a target in the loss
+    double loss = 0;    // of this rank so far
+  };
+
+  void compute(const Action& action, const Tensor& input, const Tensor& output) override;
+  void forward(Chunk& chunk, const Action& action, const Tensor& input, const Tensor& output);
+  void backward(Chunk& chunk, const Action& action, const Tensor& input, const Tensor& output);
+  void backward_weight(Chunk& chunk, const Action& action);
+  void take_message(const Tensor& message, const Tensor& rows) const;
+  void give_message(const Tensor& rows, const Tensor& message) const;
+  MicroBatch stage(const TokenBatch& batch);
+  double num_targets(std::span<const TokenBatch> batches) const;
+  void run(std::span<const Action> list, std::vector<ActionSpan>* spans);
+  void sum_tied_gradients();
+  StepResult sum_up() const;
+  void sum_over_world(std::span<double> values) const;
+  [[noreturn]] void fail_not_finite(const Chunk& chunk, const GptStash& stash, double loss) const;
 
   EngineConfig config_;
+  const ProcessGrid* grid_;
+  EnginePlan plan_;
   Context context_;
-  Gpt model_;
-  Optimizer optimizer_;
+  TensorParallel tensor_;
+  std::unique_ptr<Arena> activations_, workspace_arena_, message_arena_;
+  PipelineBuffers messages_;
+  Tensor gradient_, output_;    // [r, h]
+  std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<float> weights_;  // [n] of the micro-batch at work
-  std::unique_ptr<Arena> activations_, workspace_arena_;
-  GptStash stash_;
-  GptWorkspace workspace_;
+  Step step_;
+  std::vector<ActionSpan> spans_;
 };
 
 }  // namespace triax

@@ -33,10 +33,8 @@ LoadedGpt load_gpt(const fs::path& path, const fs::path& tokenizer, DType comput
   check(!vocabulary.empty(), "{} does not name its vocabulary: give --tokenizer DIR",
         loaded.checkpoint.string());
   loaded.tokenizer = load_tokenizer(vocabulary);
-  loaded.model = std::make_unique<Gpt>(
-      config.model, ModelPart{.first_layer = 0, .num_layers = config.model.num_layers}, TensorParallel{},
-      Recompute::full, compute_type, false);
-  load_checkpoint(reader, {}, loaded.model->parameters(), nullptr);
+  loaded.model = std::make_unique<Gpt>(whole_gpt(config.model, compute_type), false);
+  load_checkpoint(reader, {}, loaded.model->parameters());
   return loaded;
 }
 

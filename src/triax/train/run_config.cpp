@@ -7,34 +7,45 @@
 namespace triax {
 namespace {
 
-void check_multiple(const char* key, int64_t value, int64_t micro_batch) {
-  if (value % micro_batch == 0) return;
-  const int64_t above = (value / micro_batch + 1) * micro_batch;
-  fail("{} = {} is not a multiple of train.micro_batch_size = {}; the nearest are {} and {}", key, value,
-       micro_batch, std::max(above - micro_batch, micro_batch), above);
+void check_multiple(const char* key, int64_t value, const RunConfig& config) {
+  const int64_t unit = config.samples_at_a_time();
+  if (value % unit == 0) return;
+  const int64_t above = (value / unit + 1) * unit, below = above - unit;
+  const std::string of = config.parallel.data_parallel > 1
+                             ? fmt::format("train.micro_batch_size {} x data_parallel {} = {}", config.train.micro_batch_size,
+                                           config.parallel.data_parallel, unit)
+                             : fmt::format("train.micro_batch_size = {}", unit);
+  fail("{} = {} is not a multiple of {}; {}", key, value, of,
+       below > 0 ? fmt::format("the nearest are {} and {}", below, above) : fmt::format("the nearest is {}", above));
 }
 
 }  // namespace
 
-void RunConfig::resolve() {
+void RunConfig::resolve(int ranks) {
   if (train.sequence_length == 0) train.sequence_length = model.max_positions;
   if (optimizer.decay_steps == 0) optimizer.decay_steps = train.steps;
   check(train.sequence_length <= model.max_positions,
         "train.sequence_length = {} is longer than model.max_positions = {}; raise the one or lower "
         "the other",
         train.sequence_length, model.max_positions);
-  check_multiple("train.global_batch_size", train.global_batch_size, train.micro_batch_size);
+  GridShape grid{static_cast<int>(parallel.tensor_parallel), static_cast<int>(parallel.pipeline_parallel),
+                 static_cast<int>(parallel.data_parallel), parallel.order};
+  if (ranks == 0) ranks = grid.tensor_parallel * grid.pipeline_parallel * std::max(1, grid.data_parallel);
+  parallel.data_parallel = fit_grid(grid, ranks).data_parallel;
+  check_multiple("train.global_batch_size", train.global_batch_size, *this);
   if (train.batch_ramp_start > 0) {
-    check_multiple("train.batch_ramp_start", train.batch_ramp_start, train.micro_batch_size);
+    check_multiple("train.batch_ramp_start", train.batch_ramp_start, *this);
     check(train.batch_ramp_increment > 0 && train.batch_ramp_samples > 0,
           "a batch-size ramp needs train.batch_ramp_increment and train.batch_ramp_samples");
-    check_multiple("train.batch_ramp_increment", train.batch_ramp_increment, train.micro_batch_size);
+    check_multiple("train.batch_ramp_increment", train.batch_ramp_increment, *this);
     check(train.batch_ramp_start <= train.global_batch_size &&
               (train.global_batch_size - train.batch_ramp_start) % train.batch_ramp_increment == 0,
           "the batch-size ramp cannot go from train.batch_ramp_start = {} to train.global_batch_size = {} in "
           "steps of train.batch_ramp_increment = {}",
           train.batch_ramp_start, train.global_batch_size, train.batch_ramp_increment);
   }
+  for (const int64_t batch : global_batches())
+    validate(parallel.schedule, engine().pipeline(batch / samples_at_a_time()));
   check(optimizer.min_learning_rate <= optimizer.learning_rate,
         "optimizer.min_learning_rate = {} is above optimizer.learning_rate = {}",
         optimizer.min_learning_rate, optimizer.learning_rate);
@@ -47,6 +58,7 @@ EngineConfig RunConfig::engine() const {
   return {.model = model,
           .sequence_length = train.sequence_length,
           .micro_batch_size = train.micro_batch_size,
+          .max_micro_batches = train.global_batch_size / samples_at_a_time(),
           .precision = train.precision,
           .recompute = train.recompute,
           .optimizer = {.beta1 = optimizer.beta1,
@@ -54,7 +66,25 @@ EngineConfig RunConfig::engine() const {
                         .epsilon = optimizer.epsilon,
                         .weight_decay = optimizer.weight_decay},
           .clip_gradient = optimizer.clip_gradient,
-          .seed = static_cast<uint64_t>(train.seed)};
+          .seed = static_cast<uint64_t>(train.seed),
+          .parallel = {.grid = {static_cast<int>(parallel.tensor_parallel), static_cast<int>(parallel.pipeline_parallel),
+                                static_cast<int>(parallel.data_parallel), parallel.order},
+                       .schedule = parallel.schedule,
+                       .virtual_pipeline = static_cast<int>(parallel.virtual_pipeline),
+                       .stage_layers = parallel.stage_layers,
+                       .sequence_parallel = parallel.sequence_parallel,
+                       .zero_stage = static_cast<int>(parallel.zero_stage),
+                       .scatter_gather = parallel.scatter_gather,
+                       .overlap = parallel.overlap}};
+}
+
+std::vector<int64_t> RunConfig::global_batches() const {
+  std::vector<int64_t> batches;
+  if (train.batch_ramp_start > 0)
+    for (int64_t b = train.batch_ramp_start; b < train.global_batch_size; b += train.batch_ramp_increment)
+      batches.push_back(b);
+  batches.push_back(train.global_batch_size);
+  return batches;
 }
 
 LrSchedule RunConfig::lr_schedule() const {

@@ -29,7 +29,7 @@ struct TrainConfig {
     v("sequence_length", sequence_length, "tokens a sample; 0 means model.max_positions").at_least(0);
     v("micro_batch_size", micro_batch_size, "sequences worked on at a time").at_least(1);
     v("global_batch_size", global_batch_size,
-      "sequences a step; a multiple of micro_batch_size (the rest by gradient accumulation)").at_least(1);
+      "sequences a step; a multiple of micro_batch_size times data_parallel (the rest by gradient accumulation)").at_least(1);
     v("batch_ramp_start", batch_ramp_start,
       "batch-size ramp: global batch of the first step; 0 means no ramp").at_least(0);
     v("batch_ramp_increment", batch_ramp_increment, "batch-size ramp: growth at a time").at_least(0);
@@ -43,6 +43,37 @@ struct TrainConfig {
     v("threads", threads, "CPU threads; 0 means OMP_NUM_THREADS, or every core").at_least(0);
     v("time_limit_minutes", time_limit_minutes,
       "save a checkpoint and stop after this long; 0 means no limit").at_least(0);
+  }
+};
+
+struct GridConfig {
+  int64_t tensor_parallel = 1, pipeline_parallel = 1, data_parallel = 0;
+  int64_t virtual_pipeline = 1;
+  ScheduleKind schedule = ScheduleKind::interleaved_1f1b;
+  std::vector<int64_t> stage_layers;
+  bool sequence_parallel = false;
+  int64_t zero_stage = 0;
+  bool scatter_gather = true, overlap = true;
+  std::string order = "tp-dp-pp";
+  double timeout_seconds = 600;
+
+  template <class V>
+  void visit(V& v) {
+    v("tensor_parallel", tensor_parallel, "ranks that share every layer, t").between(1, 1 << 20);
+    v("pipeline_parallel", pipeline_parallel, "ranks that have the layers one after the other, p").between(1, 1 << 20);
+    v("data_parallel", data_parallel, "ranks that share the batch, d; 0: all that are left").between(0, 1 << 20);
+    v("virtual_pipeline", virtual_pipeline, "runs of layers each pipeline rank has, v (interleaved_1f1b)").between(1, 1 << 20);
+    v("schedule", schedule, "order of a pipeline's work; interleaved_1f1b with virtual_pipeline = 1 is 1F1B",
+      {"gpipe", "one_f_one_b", "interleaved_1f1b", "zb_h1"});
+    v("stage_layers", stage_layers, "layers of each of the p * v stages; empty: balanced, the head counted").at_least(0);
+    v("sequence_parallel", sequence_parallel,
+      "tensor-parallel ranks share the tokens where they do not share the layer (norms, dropout)");
+    v("zero_stage", zero_stage, "what data-parallel ranks share: 0 nothing, 1 optimizer state, 2 and gradients, "
+      "3 and weights").between(0, 3);
+    v("scatter_gather", scatter_gather, "tensor-parallel ranks each send 1 / t of what goes to the next stage");
+    v("overlap", overlap, "exchange gradients and weights while computing; never changes a result");
+    v("order", order, "how ranks are numbered, the fastest axis first");
+    v("timeout_seconds", timeout_seconds, "a rank that waits longer ends the job and says who waits for whom").at_least(1);
   }
 };
 
@@ -114,7 +145,7 @@ struct EvalConfig {
 
 struct CheckpointConfig {
   int64_t interval = 0, keep = 2;
-  bool resume = true;
+  bool resume = true, background = false;
   bool save_at_end = true;
   std::string load;
 
@@ -122,6 +153,7 @@ struct CheckpointConfig {
   void visit(V& v) {
     v("interval", interval, "steps between checkpoints; 0: only at the end or when stopped").at_least(0);
     v("keep", keep, "checkpoints kept; 0: all").at_least(0);
+    v("background", background, "write while training goes on, from a copy that takes as much memory again");
     v("resume", resume, "go on from the newest whole checkpoint in output.dir, if there is one");
     v("save_at_end", save_at_end, "write a checkpoint after the last step");
     v("load", load, "start from this checkpoint's weights, with a fresh optimizer and data order");
@@ -144,6 +176,7 @@ struct OutputConfig {
 struct RunConfig {
   GptConfig model;
   TrainConfig train;
+  GridConfig parallel;
   OptimizerConfig optimizer;
   DataConfig data;
   EvalConfig eval;
@@ -154,6 +187,7 @@ struct RunConfig {
   void visit(V& v) {
     v.section("model", model, "the shape of the model");
     v.section("train", train, "how long, how much at a time, in which precision");
+    v.section("parallel", parallel, "the grid of ranks: tensor x pipeline x data");
     v.section("optimizer", optimizer, "AdamW and its learning rate");
     v.section("data", data, "what it learns from");
     v.section("eval", eval, "validation and samples along the way");
@@ -162,9 +196,13 @@ struct RunConfig {
   }
 
   // Fills in what defaults to another key (sequence_length, decay_steps), then checks what no single key
-  // can tell. Throws Error naming the keys.
-  void resolve();
+  // can tell. Throws Error naming the keys. `ranks` of the job; 0: as many as the grid names.
+  void resolve(int ranks = 0);
   EngineConfig engine() const;
+  // Sequences that all data-parallel ranks work on at a time: the unit of global batches.
+  int64_t samples_at_a_time() const { return train.micro_batch_size * parallel.data_parallel; }
+  // Every global batch of the run's ramp, smallest first.
+  std::vector<int64_t> global_batches() const;
   LrSchedule lr_schedule() const;
   // Sequences of the step that begins after `consumed_samples` (Megatron's batch-size ramp).
   int64_t batch_size_at(int64_t consumed_samples) const;

@@ -23,6 +23,12 @@ TokenBatch random_batch(const EngineConfig& config, uint64_t seed) {
   return batch;
 }
 
+// All ranks must go on for the same number of steps.
+double of_the_slowest_rank(const Engine& engine, double seconds) {
+  if (engine.grid()) engine.grid()->world().communicator().all_reduce({&seconds, {1}, DType::f64}, ReduceOp::max);
+  return seconds;
+}
+
 }  // namespace
 
 TrainingSpeed measure_training_speed(Engine& engine, int64_t micro_batches, double seconds) {
@@ -39,12 +45,13 @@ TrainingSpeed measure_training_speed(Engine& engine, int64_t micro_batches, doub
   while (total < seconds || speed.steps < 3) {
     const auto begin = Clock::now();
     engine.train_step(++speed.steps + 1, 1e-4, batches);
-    const double step = std::chrono::duration<double>(Clock::now() - begin).count();
+    const double step = of_the_slowest_rank(engine, std::chrono::duration<double>(Clock::now() - begin).count());
     total += step;
     speed.best_step_seconds = std::min(speed.best_step_seconds, step);
   }
   speed.mean_step_seconds = total / static_cast<double>(speed.steps);
-  const auto tokens = static_cast<double>(micro_batches * config.micro_batch_size * config.sequence_length);
+  const auto tokens = static_cast<double>(micro_batches * config.micro_batch_size * config.sequence_length *
+                                          config.parallel.grid.data_parallel);
   speed.tokens_per_second = tokens / speed.mean_step_seconds;
   speed.model_flops_per_second =
       speed.tokens_per_second * config.model.needed_flops_per_token(config.sequence_length);

@@ -16,9 +16,39 @@ Region stored_region(const ParameterSpec& spec) {
   return box_region(spec.offset, shape);
 }
 
-TensorPiece piece_of(const std::string& name, const ParameterSpec& spec, const Tensor& values) {
-  const Region region = stored_region(spec);
-  return {name, spec.global_shape, region, values.reshape({-1}).narrow(0, 0, region.numel())};
+// A stretch of a parameter that this rank owns.
+struct OwnedPart {
+  const ParameterSpec* spec = nullptr;
+  int64_t begin = 0, size = 0;  // in the flat layout
+  Region region;                // of the global tensor
+};
+
+// `within(segment)`: the stretch of a segment to take.
+template <typename Within>
+std::vector<OwnedPart> parts_of(const Parameters& parameters, Within&& within) {
+  std::vector<OwnedPart> parts;
+  for (const ParameterSpec& spec : parameters.table().specs()) {
+    const Segment mine = within(parameters.table().units()[static_cast<size_t>(spec.unit)].segments[spec.matrix ? 0 : 1]);
+    const Region box = stored_region(spec);
+    const int64_t begin = std::max(spec.begin, mine.begin);
+    const int64_t end = std::min(spec.begin + box.numel(), mine.begin + mine.size);
+    if (begin >= end) continue;
+    parts.push_back({&spec, begin, end - begin,
+                     flat_region(box.offset, box.shape, begin - spec.begin, end - spec.begin)});
+  }
+  return parts;
+}
+
+TensorPiece piece_of(const std::string& name, const OwnedPart& part, const Tensor& values) {
+  return {name, part.spec->global_shape, part.region, values};
+}
+
+void add_pieces(const OwnedPart& part, const Parameters& parameters, const Optimizer* optimizer,
+                std::vector<TensorPiece>& pieces) {
+  pieces.push_back(piece_of(part.spec->name, part, parameters.master_at(part.begin, part.size)));
+  if (!optimizer) return;
+  pieces.push_back(piece_of("optimizer.m." + part.spec->name, part, optimizer->moment1_at(part.begin, part.size)));
+  pieces.push_back(piece_of("optimizer.v." + part.spec->name, part, optimizer->moment2_at(part.begin, part.size)));
 }
 
 }  // namespace
@@ -45,27 +75,45 @@ TrainState train_state_from_json(const std::string& text, const std::filesystem:
   }
 }
 
-std::vector<TensorPiece> checkpoint_pieces(const Parameters& parameters, const Optimizer* optimizer) {
+std::vector<TensorPiece> checkpoint_pieces(const Parameters& parameters, const Optimizer* optimizer,
+                                           bool saves_whole) {
   std::vector<TensorPiece> pieces;
-  const auto& specs = parameters.table().specs();
-  for (int i = 0; i < static_cast<int>(specs.size()); ++i) {
-    const ParameterSpec& spec = specs[static_cast<size_t>(i)];
-    pieces.push_back(piece_of(spec.name, spec, parameters.master(i)));
-    if (!optimizer) continue;
-    pieces.push_back(piece_of("optimizer.m." + spec.name, spec, optimizer->moment1(i)));
-    pieces.push_back(piece_of("optimizer.v." + spec.name, spec, optimizer->moment2(i)));
-  }
+  for (const OwnedPart& part : parts_of(parameters, [&](const Segment& s) { return parameters.shard(s); }))
+    if (!part.spec->tied_copy && (part.spec->split || saves_whole)) add_pieces(part, parameters, optimizer, pieces);
   return pieces;
 }
 
-void load_checkpoint(const CheckpointReader& reader, const Context& context, Parameters& parameters,
-                     Optimizer* optimizer) {
-  for (const TensorPiece& piece : checkpoint_pieces(parameters, optimizer)) {
+std::vector<TensorPiece> checkpoint_pieces(Engine& engine, bool with_optimizer) {
+  std::vector<TensorPiece> pieces;
+  for (size_t c = 0; c < engine.num_chunks(); ++c)
+    for (TensorPiece& piece : checkpoint_pieces(engine.model(c).parameters(), with_optimizer ? &engine.optimizer(c) : nullptr,
+                                                engine.at().tensor == 0))
+      pieces.push_back(std::move(piece));
+  return pieces;
+}
+
+void load_checkpoint(const CheckpointReader& reader, Parameters& parameters, Optimizer* optimizer) {
+  const bool sharded = parameters.sharding().state();
+  std::vector<TensorPiece> pieces;
+  for (const OwnedPart& part :
+       parts_of(parameters, [&](const Segment& s) { return sharded ? parameters.shard(s) : s; }))
+    add_pieces(part, parameters, optimizer, pieces);
+  for (const TensorPiece& piece : pieces) {
     const Shape& stored = reader.get(piece.name).shape;
     check(stored == piece.global_shape, "{}: {} is {} there and {} in this run's [model]",
           reader.path().string(), piece.name, stored.to_string(), piece.global_shape.to_string());
     reader.read(piece.name, piece.region, piece.data);
   }
+}
+
+void load_checkpoint(const CheckpointReader& reader, Engine& engine, bool with_optimizer) {
+  for (size_t c = 0; c < engine.num_chunks(); ++c)
+    load_checkpoint(reader, engine.model(c).parameters(), with_optimizer ? &engine.optimizer(c) : nullptr);
+  engine.weights_changed();
+}
+
+void load_checkpoint(const CheckpointReader& reader, const Context& context, Parameters& parameters) {
+  load_checkpoint(reader, parameters, nullptr);
   parameters.refresh_copies(context);
 }
 

@@ -24,12 +24,15 @@ struct TrainState {
 std::string to_json(const TrainState& state);
 TrainState train_state_from_json(const std::string& text, const std::filesystem::path& checkpoint);
 
-// Weights under the parameters' names; with `optimizer`, the moments as "optimizer.m.<name>" and
-// "optimizer.v.<name>". Padding rows of the vocabulary are left out: other grids pad differently.
-std::vector<TensorPiece> checkpoint_pieces(const Parameters& parameters, const Optimizer* optimizer);
+// What this rank saves: weights under the parameters' names and, with the optimizer, the moments as
+// "optimizer.m.<name>" and "optimizer.v.<name>". Over all ranks every element is there once: of what several
+// have, each data-parallel rank saves its share. Padding rows of the vocabulary are left out: other grids pad
+// differently.
+std::vector<TensorPiece> checkpoint_pieces(Engine& engine, bool with_optimizer);
 
-// Fills weights (and moments) from a checkpoint of any grid.
-void load_checkpoint(const CheckpointReader& reader, const Context& context, Parameters& parameters,
-                     Optimizer* optimizer);
+// Fills what this rank owns from a checkpoint of any grid, and the weights of all ranks with it. Collective.
+void load_checkpoint(const CheckpointReader& reader, Engine& engine, bool with_optimizer);
+// The same for the weights of a model without an engine.
+void load_checkpoint(const CheckpointReader& reader, const Context& context, Parameters& parameters);
 
 }  // namespace triax

@@ -1,12 +1,16 @@
 #include "triax/train/trainer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+
+#include <fmt/ranges.h>
 
 #include "triax/base/config.h"
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/hash.h"
 #include "triax/base/log.h"
 #include "triax/base/parallel.h"
 #include "triax/base/system.h"
@@ -27,31 +31,73 @@ double measured_peak(Precision precision) {
   return precision == Precision::bf16 && peak.bf16 > 0 ? peak.bf16 : peak.f32;
 }
 
+// "grid of 4 ranks: tensor 2 x pipeline 2 x data 1, interleaved_1f1b with 2 chunks a rank, ZeRO 1"
+std::string describe_grid(const RunConfig& config) {
+  const GridConfig& p = config.parallel;
+  std::string text = fmt::format("grid of {} ranks: tensor {} x pipeline {} x data {}",
+                                 p.tensor_parallel * p.pipeline_parallel * p.data_parallel, p.tensor_parallel,
+                                 p.pipeline_parallel, p.data_parallel);
+  if (p.pipeline_parallel > 1) text += fmt::format(", schedule {}", name_of(p.schedule));
+  if (p.virtual_pipeline > 1) text += fmt::format(" with {} chunks a rank", p.virtual_pipeline);
+  if (p.sequence_parallel && p.tensor_parallel > 1) text += ", sequence parallel";
+  if (p.zero_stage > 0 && p.data_parallel > 1) text += fmt::format(", ZeRO {}", p.zero_stage);
+  return text;
+}
+
 std::string print(RunConfig config) { return ConfigFields(config).print(); }
+
+// Of the program that runs.
+std::string program_hash() {
+  const MappedFile file("/proc/self/exe");
+  return fmt::format("{:016x}", hash64(file.text()));
+}
 
 }  // namespace
 
-Trainer::Trainer(RunConfig config) : config_(std::move(config)) {
+Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   if (config_.train.threads > 0) set_num_threads(static_cast<int>(config_.train.threads));
-  config_.resolve();
+  const int ranks = world ? world->size() : 1;
+  config_.resolve(ranks);
+  if (ranks > 1) grid_ = std::make_unique<ProcessGrid>(*world, config_.engine().parallel.grid);
+  require_same_run();
   outcome_.train_loss = outcome_.validation_loss = kNone;
   open_data();
-  config_.model.validate();
+  triax::validate(config_.engine());
   schedule_ = config_.lr_schedule();
   // The peak is measured first: it makes the libraries fill what memory they keep for themselves.
-  peak_flops_ = measured_peak(config_.train.precision);
+  peak_flops_ = sum_over_ranks(measured_peak(config_.train.precision));
   resident_at_start_ = resident_bytes();
-  const auto parameters = static_cast<size_t>(config_.model.num_parameters());
-  check_memory_fits({{"weights, gradients, optimizer", 16 * parameters}});  // before asking for any of it
-  engine_ = std::make_unique<Engine>(config_.engine());
-  check_memory_fits(engine_->memory());
+  check_memory_fits(plan_memory(config_.engine(), grid_ ? grid_->at() : GridCoordinates{}));
+  engine_ = std::make_unique<Engine>(config_.engine(), grid_.get());
   start_or_resume();
 }
 
 Trainer::~Trainer() = default;
 
+void Trainer::barrier() const {
+  if (grid_) grid_->world().communicator().barrier();
+}
+
+double Trainer::sum_over_ranks(double value) const {
+  if (grid_) grid_->world().communicator().all_reduce({&value, {1}, DType::f64});
+  return value;
+}
+
+double Trainer::largest_of_ranks(double value) const {
+  if (grid_) grid_->world().communicator().all_reduce({&value, {1}, DType::f64}, ReduceOp::max);
+  return value;
+}
+
 std::filesystem::path Trainer::checkpoints() const {
   return std::filesystem::path(config_.output.dir) / "checkpoints";
+}
+
+void Trainer::require_same_run() const {
+  if (!grid_) return;
+  const std::vector<Fingerprint> fingerprints = {{"program", program_hash()},
+                                                 {"seed", std::to_string(config_.train.seed)},
+                                                 {"configuration", fmt::format("{:016x}", hash64(print(config_)))}};
+  grid_->world().require_same(fingerprints);
 }
 
 void Trainer::open_data() {
@@ -64,18 +110,27 @@ void Trainer::open_data() {
   }
   check(config_.eval.prompts.empty() || tokenizer_,
         "eval.prompts needs data.tokenizer, the folder of the vocabulary");
-  data_ = std::make_unique<TrainingData>(
-      config_, tokenizer_ ? tokenizer_->special_tokens().eod.value_or(-1) : -1);
+  // Sample indexes are built and cached by one rank of each host; the others find them.
+  const bool builds = !grid_ || grid_->world().local_rank() == 0;
+  if (builds) load_data();
+  barrier();
+  if (!builds) load_data();
+}
+
+void Trainer::load_data() {
+  data_ = std::make_unique<TrainingData>(config_, tokenizer_ ? tokenizer_->special_tokens().eod.value_or(-1) : -1);
 }
 
 void Trainer::check_memory_fits(const std::vector<MemoryUse>& plan) const {
   size_t total = resident_at_start_;
   for (const MemoryUse& use : plan) total += use.bytes;
+  const size_t ranks = grid_ ? static_cast<size_t>(grid_->world().local_size()) : 1;
   const size_t limit = memory_limit_bytes();
-  if (limit == 0 || total <= limit) return;
-  fail("this run needs {} and the machine has {}:\n{}lower train.micro_batch_size (now {}), or set "
+  if (limit == 0 || total * ranks <= limit) return;
+  fail("this run needs {}{} and the machine has {}:\n{}lower train.micro_batch_size (now {}), or set "
        "train.recompute to selective or full (now {})",
-       format_bytes(static_cast<double>(total)), format_bytes(static_cast<double>(limit)),
+       format_bytes(static_cast<double>(total)), ranks > 1 ? fmt::format(" on each of {} ranks", ranks) : "",
+       format_bytes(static_cast<double>(limit)),
        format_memory_table(plan), config_.train.micro_batch_size,
        config_.train.recompute == Recompute::full        ? "full"
        : config_.train.recompute == Recompute::selective ? "selective"
@@ -83,37 +138,51 @@ void Trainer::check_memory_fits(const std::vector<MemoryUse>& plan) const {
 }
 
 void Trainer::start_or_resume() {
-  Parameters& parameters = engine_->model().parameters();
-  const auto newest = config_.checkpoint.resume ? newest_whole_checkpoint(checkpoints()) : std::nullopt;
-  if (newest) {
-    const CheckpointReader reader(newest->path);
-    state_ = train_state_from_json(reader.state(), newest->path);
-    load_checkpoint(reader, engine_->context(), parameters, &engine_->optimizer());
-    engine_->optimizer().set_steps_done(state_.step);
+  // What one rank sees of the file system goes for all.
+  double newest_step = -1;
+  if (first_rank() && config_.checkpoint.resume)
+    if (const auto newest = newest_whole_checkpoint(checkpoints())) newest_step = static_cast<double>(newest->step);
+  newest_step = largest_of_ranks(newest_step);
+  if (newest_step >= 0) {
+    const CheckpointReader reader(checkpoint_path(checkpoints(), static_cast<int64_t>(newest_step)));
+    state_ = train_state_from_json(reader.state(), reader.path());
+    load_checkpoint(reader, *engine_, true);
+    engine_->set_steps_done(state_.step);
     last_saved_ = state_.step;
-    log_info("resuming {} at step {} of {}", newest->path.string(), state_.step, config_.train.steps);
+    if (first_rank()) log_info("resuming {} at step {} of {}", reader.path().string(), state_.step, config_.train.steps);
   } else if (!config_.checkpoint.load.empty()) {
     const CheckpointReader reader(config_.checkpoint.load);
-    load_checkpoint(reader, engine_->context(), parameters, nullptr);
-    log_info("starting from the weights of {}", config_.checkpoint.load);
+    load_checkpoint(reader, *engine_, false);
+    if (first_rank()) log_info("starting from the weights of {}", config_.checkpoint.load);
   } else {
     engine_->initialize();
   }
 }
 
 void Trainer::start_recording() {
+  if (first_rank()) start_recorder();
+  barrier();
+}
+
+void Trainer::start_recorder() {
   Facts facts = machine_facts();
   facts.emplace_back("parameters", std::to_string(config_.model.num_parameters()));
   facts.emplace_back("measured peak", format_rate(peak_flops_) + "FLOP/s");
+  if (grid_) facts.emplace_back("grid", describe_grid(config_));
   recorder_ = std::make_unique<RunRecorder>(RunDirectory{config_.output.dir}, state_.step, print(config_),
-                                            facts, Console::standard_output());
+                                            facts, Console::standard_output(), config_.output.tensorboard);
   Console& console = recorder_->console();
   console.note(fmt::format("{}: GPT of {} parameters ({} layers, hidden {}, {} heads, vocabulary {})",
                            config_.output.dir, format_count(static_cast<double>(config_.model.num_parameters())),
                            config_.model.num_layers, config_.model.hidden_size, config_.model.num_heads,
                            config_.model.vocab_size));
+  if (grid_) console.note(describe_grid(config_));
+  if (engine_->plan().stage_layers.size() > 1)
+    console.note(fmt::format("layers of the {} stages: {}; the last one has the head", engine_->plan().stage_layers.size(),
+                             fmt::join(engine_->plan().stage_layers, ", ")));
   console.note(data_->summary());
-  console.note(fmt::format("{} threads, measured peak {}FLOP/s", num_threads(), format_rate(peak_flops_)));
+  console.note(fmt::format("{} threads{}, measured peak {}FLOP/s", num_threads(), grid_ ? " a rank" : "",
+                           format_rate(peak_flops_)));
   std::vector<MemoryUse> rows = {{"program, libraries, data", resident_at_start_}};
   for (MemoryUse& use : engine_->memory()) rows.push_back(std::move(use));
   recorder_->memory(std::move(rows));
@@ -127,6 +196,7 @@ TrainOutcome Trainer::run() {
     if (due(config_.eval.interval)) validate();
     if (due(config_.eval.sample_interval)) write_samples();
     if (due(config_.checkpoint.interval)) save();
+    finish_background_save(false);
   }
   outcome_.step = state_.step;
   outcome_.finished = state_.step >= config_.train.steps;
@@ -134,33 +204,32 @@ TrainOutcome Trainer::run() {
     if (last_validated_ != state_.step) validate();
     if (last_sampled_ != state_.step) write_samples();
   } else {
-    recorder_->console().note(fmt::format("stopping at step {}: {}", state_.step, reason));
+    if (first_rank()) recorder_->console().note(fmt::format("stopping at step {}: {}", state_.step, reason));
   }
   if (last_saved_ != state_.step && (config_.checkpoint.save_at_end || !outcome_.finished)) save();
-  recorder_->finish();
+  finish_background_save(true);
+  finish_recording();
   return outcome_;
 }
 
 bool Trainer::should_stop(std::string& reason) const {
-  if (stop_.received() != 0) {
-    reason = fmt::format("received signal {}", stop_.received());
-    return true;
-  }
+  // A signal may reach some ranks only, and clocks differ: what one has seen goes for all.
   const double limit = config_.train.time_limit_minutes * 60;
-  if (limit > 0 && seconds_between(started_, Clock::now()) >= limit) {
-    reason = fmt::format("train.time_limit_minutes = {} is over", config_.train.time_limit_minutes);
-    return true;
-  }
-  return false;
+  const bool late = limit > 0 && seconds_between(started_, Clock::now()) >= limit;
+  std::array<double, 2> seen = {static_cast<double>(stop_.received()), late ? 1.0 : 0.0};
+  if (grid_) grid_->world().communicator().all_reduce({seen.data(), {2}, DType::f64}, ReduceOp::max);
+  if (seen[0] != 0) reason = fmt::format("received signal {}", seen[0]);
+  else if (seen[1] != 0) reason = fmt::format("train.time_limit_minutes = {} is over", config_.train.time_limit_minutes);
+  return !reason.empty();
 }
 
 void Trainer::train_one_step() {
   const auto begin = Clock::now();
   const int64_t batch_size = config_.batch_size_at(state_.consumed_samples);
-  const int64_t micro = config_.train.micro_batch_size;
-  batches_.resize(static_cast<size_t>(batch_size / micro));
+  const int64_t micro = config_.train.micro_batch_size, replicas = config_.parallel.data_parallel;
+  batches_.resize(static_cast<size_t>(batch_size / config_.samples_at_a_time()));
   for (size_t i = 0; i < batches_.size(); ++i) {
-    const int64_t first = static_cast<int64_t>(i) * micro;
+    const int64_t first = (static_cast<int64_t>(i) * replicas + engine_->at().data) * micro;
     data_->train_batch(state_.consumed_samples + first, micro, first, batches_[i]);
   }
   const double rate = schedule_.at(state_.step + 1);
@@ -171,15 +240,18 @@ void Trainer::train_one_step() {
   state_.consumed_tokens += tokens;
   outcome_.train_loss = result.loss;
   if (state_.step % config_.output.log_interval != 0 && state_.step != config_.train.steps) return;
+  if (first_rank()) record_step(result, rate, tokens, seconds_between(begin, Clock::now()));
+}
 
+void Trainer::record_step(const StepResult& result, double rate, int64_t tokens, double seconds) {
   StepMetrics metrics;
   metrics.step = state_.step;
   metrics.total_steps = config_.train.steps;
   metrics.loss = result.loss;
   metrics.learning_rate = rate;
   metrics.gradient_norm = result.gradient_norm;
-  metrics.step_seconds = seconds_between(begin, Clock::now());
-  metrics.tokens_per_second = static_cast<double>(tokens) / metrics.step_seconds;
+  metrics.step_seconds = seconds;
+  metrics.tokens_per_second = static_cast<double>(tokens) / seconds;
   metrics.model_flops_per_second =
       metrics.tokens_per_second * config_.model.needed_flops_per_token(config_.train.sequence_length);
   metrics.mfu = metrics.model_flops_per_second / peak_flops_;
@@ -187,55 +259,137 @@ void Trainer::train_one_step() {
   recorder_->step(metrics);
 }
 
+// Which samples are taken does not depend on the grid: where they do not fill every data-parallel rank, some
+// work on a batch that does not count.
 void Trainer::validate() {
   last_validated_ = state_.step;
-  const int64_t micro = config_.train.micro_batch_size;
+  const int64_t micro = config_.train.micro_batch_size, replicas = config_.parallel.data_parallel;
   const int64_t wanted = config_.eval.batches * config_.train.global_batch_size;
-  const int64_t samples = std::min(wanted, data_->validation_samples()) / micro * micro;
-  if (samples == 0) return;
+  const int64_t count = std::min(wanted, data_->validation_samples()) / micro;
+  if (count == 0) return;
   const auto begin = Clock::now();
-  std::vector<TokenBatch> batches(static_cast<size_t>(samples / micro));
-  for (size_t i = 0; i < batches.size(); ++i)
-    data_->validation_batch(static_cast<int64_t>(i) * micro, micro, batches[i]);
+  std::vector<TokenBatch> batches(static_cast<size_t>((count + replicas - 1) / replicas));
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const int64_t number = static_cast<int64_t>(i) * replicas + engine_->at().data;
+    data_->validation_batch(number < count ? number * micro : 0, micro, batches[i]);
+    if (number >= count) std::ranges::fill(batches[i].loss_mask, 0.0f);
+  }
   ValidationMetrics metrics;
   metrics.step = state_.step;
   metrics.total_steps = config_.train.steps;
   metrics.loss = outcome_.validation_loss = engine_->evaluate(batches);
-  metrics.tokens = samples * config_.train.sequence_length;
+  metrics.tokens = count * micro * config_.train.sequence_length;
   metrics.seconds = seconds_between(begin, Clock::now());
   metrics.consumed_tokens = state_.consumed_tokens;
-  recorder_->validation(metrics);
+  if (first_rank()) recorder_->validation(metrics);
 }
 
+// The first rank writes them, with a whole model: its own, or one that it reads from what all ranks put on the
+// disk for it.
 void Trainer::write_samples() {
   last_sampled_ = state_.step;
   if (config_.eval.prompts.empty()) return;
+  if (engine_->holds_whole_model()) {
+    engine_->settle();
+    if (first_rank()) generate_samples(engine_->model());
+    barrier();
+    return;
+  }
+  const CheckpointTarget target{.root = std::filesystem::path(config_.output.dir) / "samples.tmp", .step = state_.step,
+                                .rank = grid_ ? grid_->world().rank() : 0, .num_ranks = num_ranks()};
+  if (first_rank()) prepare_checkpoint(target);
+  barrier();
+  write_checkpoint_pieces(target, checkpoint_pieces(*engine_, false));
+  barrier();
+  if (first_rank()) {
+    publish_checkpoint(target, to_json(state_));
+    Gpt model(whole_gpt(config_.model, config_.engine().compute_type()), false);
+    load_checkpoint(CheckpointReader(checkpoint_path(target.root, target.step)), engine_->context(), model.parameters());
+    std::filesystem::remove_all(target.root);
+    generate_samples(model);
+  }
+  barrier();
+}
+
+void Trainer::generate_samples(const Gpt& model) {
   GenerateOptions options;
   options.sampling.temperature = config_.eval.temperature;
   options.sampling.top_k = config_.eval.top_k;
   options.max_tokens = config_.eval.sample_tokens;
   options.seed = static_cast<uint64_t>(config_.train.seed);
-  const Generator generator(engine_->model(), *tokenizer_);
+  const Generator generator(model, *tokenizer_);
   const std::vector<Generation> made = generator.generate(config_.eval.prompts, options);
   for (size_t i = 0; i < made.size(); ++i)
     recorder_->sample({.step = state_.step, .prompt = config_.eval.prompts[i], .text = made[i].text});
 }
 
+// ---- checkpoints
+
 void Trainer::save() {
   const auto begin = Clock::now();
+  finish_background_save(true);
   last_saved_ = state_.step;
   state_.config = print(config_);
   state_.tokenizer = config_.data.tokenizer;
-  const std::vector<TensorPiece> pieces =
-      checkpoint_pieces(engine_->model().parameters(), &engine_->optimizer());
-  save_checkpoint({.root = checkpoints(), .step = state_.step}, pieces, to_json(state_));
-  if (config_.checkpoint.keep > 0)
-    prune_checkpoints(checkpoints(), {.last = static_cast<int>(config_.checkpoint.keep)});
-  double bytes = 0;
-  for (const TensorPiece& piece : pieces) bytes += static_cast<double>(piece.data.bytes());
-  recorder_->console().note(fmt::format("checkpoint {} ({}, {:.1f}s)",
-                                        checkpoint_path(checkpoints(), state_.step).string(),
-                                        format_bytes(bytes), seconds_between(begin, Clock::now())));
+  const CheckpointTarget target{.root = checkpoints(), .step = state_.step,
+                                .rank = grid_ ? grid_->world().rank() : 0, .num_ranks = num_ranks()};
+  const std::vector<TensorPiece> pieces = checkpoint_pieces(*engine_, true);
+  if (first_rank()) prepare_checkpoint(target);
+  barrier();
+  background_state_ = to_json(state_);
+  background_step_ = state_.step;
+  background_started_ = begin;
+  if (config_.checkpoint.background) {
+    background_.start(target, pieces);
+    if (first_rank()) recorder_->console().note(fmt::format("saving step {} in the background: held up for {:.2f}s",
+                                                            state_.step, seconds_between(begin, Clock::now())));
+    return;
+  }
+  write_checkpoint_pieces(target, pieces);
+  barrier();
+  publish();
+}
+
+// A save in the background appears when the pieces of all ranks are on the disk; whether they are is asked at
+// the end of each step, without waiting.
+void Trainer::finish_background_save(bool wait) {
+  if (background_state_.empty()) return;
+  if (!wait && largest_of_ranks(background_.busy() ? 1 : 0) > 0) return;
+  background_.wait();
+  barrier();
+  publish();
+}
+
+void Trainer::publish() {
+  if (first_rank()) {
+    const CheckpointTarget target{.root = checkpoints(), .step = background_step_, .num_ranks = num_ranks()};
+    publish_checkpoint(target, background_state_);
+    if (config_.checkpoint.keep > 0)
+      prune_checkpoints(checkpoints(), {.last = static_cast<int>(config_.checkpoint.keep)});
+    const std::filesystem::path path = checkpoint_path(checkpoints(), background_step_);
+    double bytes = 0;
+    for (const auto& file : std::filesystem::directory_iterator(path)) bytes += static_cast<double>(file.file_size());
+    recorder_->console().note(fmt::format("checkpoint {} ({}, {:.1f}s)", path.string(), format_bytes(bytes),
+                                          seconds_between(background_started_, Clock::now())));
+  }
+  background_state_.clear();
+  barrier();
+}
+
+// ---- the end
+
+void Trainer::finish_recording() {
+  if (first_rank()) recorder_->finish();
+  if (!grid_) return;
+  // The rank that was farthest from its plan.
+  double predicted = static_cast<double>(resident_at_start_);
+  for (const MemoryUse& use : engine_->memory()) predicted += static_cast<double>(use.bytes);
+  const double measured = static_cast<double>(peak_resident_bytes());
+  const double off = largest_of_ranks(std::fabs(measured - predicted) / predicted);
+  const double most = largest_of_ranks(measured);
+  if (first_rank())
+    recorder_->console().note(fmt::format("memory of the {} ranks: at most {} on one, and within {:.1f} % of the plan on all",
+                                          num_ranks(), format_bytes(most), 100 * off));
 }
 
 }  // namespace triax

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "triax/checkpoint/background_save.h"
 #include "triax/generate/generator.h"
 #include "triax/train/engine.h"
 #include "triax/train/run_config.h"
@@ -23,9 +24,10 @@ struct TrainOutcome {
 
 class Trainer {
  public:
-  // `config` is resolved here; missing pieces (vocabulary size) come from the data. Throws Error before
-  // anything large is allocated or written if the run cannot work.
-  explicit Trainer(RunConfig config);
+  // `config` is resolved here; missing pieces (vocabulary size) come from the data. With a world of several
+  // ranks this is one of them, and every call is collective; the first rank speaks for all. Throws Error
+  // before anything large is allocated or written if the run cannot work.
+  explicit Trainer(RunConfig config, World* world = nullptr);
   ~Trainer();
 
   TrainOutcome run();
@@ -33,30 +35,49 @@ class Trainer {
  private:
   using Clock = std::chrono::steady_clock;
   void open_data();
+  void load_data();
+  void require_same_run() const;
   void check_memory_fits(const std::vector<MemoryUse>& plan) const;
   void start_or_resume();
   void start_recording();
+  void start_recorder();
   void train_one_step();
+  void record_step(const StepResult& result, double rate, int64_t tokens, double seconds);
   void validate();
   void write_samples();
+  void generate_samples(const Gpt& model);
   void save();
+  void finish_background_save(bool wait);
+  void publish();
+  void finish_recording();
   bool should_stop(std::string& reason) const;
   bool due(int64_t interval) const { return interval > 0 && state_.step % interval == 0; }
   std::filesystem::path checkpoints() const;
 
+  bool first_rank() const { return !grid_ || grid_->world().rank() == 0; }
+  int num_ranks() const { return grid_ ? grid_->world().size() : 1; }
+  void barrier() const;
+  double sum_over_ranks(double value) const;
+  double largest_of_ranks(double value) const;
+
   RunConfig config_;
+  std::unique_ptr<ProcessGrid> grid_;  // null: one rank
   LrSchedule schedule_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<TrainingData> data_;
   size_t resident_at_start_ = 0;
   std::unique_ptr<Engine> engine_;
-  std::unique_ptr<RunRecorder> recorder_;
+  std::unique_ptr<RunRecorder> recorder_;  // on the first rank only
   TrainState state_;
   TrainOutcome outcome_;
   std::vector<TokenBatch> batches_;
+  BackgroundSave background_;
+  std::string background_state_;  // of the save under way; empty: none
+  int64_t background_step_ = 0;
+  Clock::time_point background_started_;
   StopSignal stop_;
   Clock::time_point started_ = Clock::now();
-  double peak_flops_ = 0;
+  double peak_flops_ = 0;  // of all ranks
   int64_t last_validated_ = -1, last_sampled_ = -1, last_saved_ = -1;
 };
 

@@ -1,0 +1,178 @@
+#include "triax/train/engine_plan.h"
+
+#include <algorithm>
+
+#include "triax/base/error.h"
+#include "triax/optim/data_parallel.h"
+#include "triax/pipeline/executor.h"
+#include "triax/pipeline/partition.h"
+
+namespace triax {
+namespace {
+
+// A group that has a size and does nothing.
+class AbsentGroup final : public Communicator {
+ public:
+  AbsentGroup(int rank, int size) : rank_(rank), size_(size) {}
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  Request start_all_reduce(const Tensor&, ReduceOp) override { return {}; }
+  Request start_all_gather(const Tensor&, const Tensor&) override { return {}; }
+  Request start_reduce_scatter(const Tensor&, const Tensor&) override { return {}; }
+  Request start_broadcast(const Tensor&, int) override { return {}; }
+  Request start_send(const Tensor&, int, int) override { return {}; }
+  Request start_receive(const Tensor&, int, int) override { return {}; }
+  void barrier() override {}
+
+ private:
+  int rank_, size_;
+};
+
+// Time of the head's matrix products in layers.
+double head_cost(const GptConfig& model, int64_t sequence_length) {
+  const auto h = static_cast<double>(model.hidden_size), s = static_cast<double>(sequence_length);
+  const double layer = 8 * h * h + 2 * s * h + 4 * h * static_cast<double>(model.ffn_size());
+  return 2 * h * static_cast<double>(model.vocab_size) / layer;
+}
+
+// Most micro-batches between forward and the end of backward (between the parts of a backward) of a chunk.
+void count_in_flight(std::span<const Action> list, int chunk, ChunkPlan& plan) {
+  int stashes = 0, deferred = 0;
+  for (const Action& action : list) {
+    if (action.is_message() || action.chunk != chunk) continue;
+    if (action.kind == ActionKind::forward) plan.stashes = std::max(plan.stashes, ++stashes);
+    if (action.kind == ActionKind::backward_input) plan.deferred = std::max(plan.deferred, ++deferred);
+    if (action.kind == ActionKind::backward_weight) --deferred;
+    if (action.kind == ActionKind::backward_weight || action.kind == ActionKind::backward) --stashes;
+  }
+}
+
+void validate_tensor_parallel(const EngineConfig& config) {
+  const int t = config.parallel.grid.tensor_parallel;
+  config.model.validate(t);
+  check(!config.parallel.sequence_parallel || config.micro_batch_tokens() % t == 0,
+        "parallel.sequence_parallel: train.micro_batch_size {} x train.sequence_length {} = {} tokens cannot be "
+        "shared by parallel.tensor_parallel = {} ranks",
+        config.micro_batch_size, config.sequence_length, config.micro_batch_tokens(), t);
+}
+
+}  // namespace
+
+void validate(const EngineConfig& config) {
+  check(config.sequence_length <= config.model.max_positions,
+        "train.sequence_length = {} is longer than model.max_positions = {}; raise the one or lower the other",
+        config.sequence_length, config.model.max_positions);
+  validate_tensor_parallel(config);
+  const ParallelConfig& parallel = config.parallel;
+  check(parallel.virtual_pipeline == 1 || parallel.grid.pipeline_parallel > 1,
+        "parallel.virtual_pipeline = {} needs parallel.pipeline_parallel > 1: with one stage there is nothing to interleave",
+        parallel.virtual_pipeline);
+  check(parallel.schedule != ScheduleKind::zb_h1 || config.recompute != Recompute::full,
+        "parallel.schedule = \"zb_h1\" computes weight gradients later, from what train.recompute = \"full\" has "
+        "dropped by then; use \"none\" or \"selective\"");
+  validate(parallel.schedule, config.pipeline(config.max_micro_batches));
+  if (!parallel.stage_layers.empty())
+    check_partition(parallel.stage_layers, config.model.num_layers, config.pipeline(1).stages());
+}
+
+EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at) {
+  const ParallelConfig& parallel = config.parallel;
+  const PipelineShape shape = config.pipeline(config.max_micro_batches);
+  EnginePlan plan;
+  plan.stage_layers = parallel.stage_layers;
+  if (plan.stage_layers.empty())
+    plan.stage_layers = partition_layers(config.model.num_layers, shape.pipeline_parallel, shape.virtual_pipeline,
+                                         head_cost(config.model, config.sequence_length));
+  plan.split_backward = parallel.schedule == ScheduleKind::zb_h1 && shape.pipeline_parallel > 1;
+  const std::vector<Action> list = schedule(parallel.schedule, shape, at.pipeline);
+  for (int chunk = 0; chunk < shape.virtual_pipeline; ++chunk) {
+    const auto stage = static_cast<size_t>(shape.stage_of(at.pipeline, chunk));
+    ChunkPlan& c = plan.chunks.emplace_back();
+    for (size_t s = 0; s < stage; ++s) c.part.first_layer += plan.stage_layers[s];
+    c.part.num_layers = plan.stage_layers[stage];
+    c.part.has_embedding = stage == 0;
+    c.part.has_head = stage + 1 == plan.stage_layers.size();
+    count_in_flight(list, chunk, c);
+    if (!plan.split_backward) c.deferred = 0;
+  }
+  const int64_t n = config.micro_batch_tokens(), t = parallel.grid.tensor_parallel;
+  const bool splits_tokens = parallel.sequence_parallel && t > 1;
+  plan.splits_message = !splits_tokens && t > 1 && parallel.scatter_gather && n % t == 0;
+  plan.message = {splits_tokens || plan.splits_message ? n / t : n, config.model.hidden_size};
+  return plan;
+}
+
+std::vector<GptShape> chunk_shapes(const EngineConfig& config, const EnginePlan& plan, const TensorParallel& tensor) {
+  std::vector<GptShape> shapes;
+  for (const ChunkPlan& chunk : plan.chunks)
+    shapes.push_back({config.model, chunk.part, tensor, config.recompute, config.compute_type()});
+  return shapes;
+}
+
+void allocate_activations(const EngineConfig& config, const EnginePlan& plan, std::span<const GptShape> shapes,
+                          EngineBuffers& buffers, Arena& arena) {
+  const int64_t n = config.micro_batch_tokens();
+  for (size_t c = 0; c < shapes.size(); ++c) {
+    buffers.stashes.emplace_back();
+    buffers.deferred.emplace_back();
+    for (int i = 0; i < plan.chunks[c].stashes; ++i)
+      buffers.stashes.back().push_back(Gpt::allocate_stash(shapes[c], n, arena));
+    for (int i = 0; i < plan.chunks[c].deferred; ++i)
+      buffers.deferred.back().push_back(Gpt::allocate_deferred(shapes[c], n, arena));
+  }
+}
+
+void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std::span<const GptShape> shapes,
+                        EngineBuffers& buffers, Arena& arena) {
+  const int64_t n = config.micro_batch_tokens();
+  const size_t begin = arena.mark();
+  size_t end = begin;
+  for (const GptShape& shape : shapes) {  // one chunk works at a time
+    arena.release(begin);
+    buffers.workspaces.push_back(Gpt::allocate_workspace(shape, n, true, arena));
+    end = std::max(end, arena.mark());
+  }
+  arena.release(end);
+  if (config.parallel.grid.pipeline_parallel == 1) return;
+  const Shape rows = {shapes[0].parallel.residual_rows(n), config.model.hidden_size};
+  buffers.gradient = arena.allocate(rows, config.compute_type());
+  if (plan.splits_message) buffers.output = arena.allocate(rows, config.compute_type());
+}
+
+std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordinates& at) {
+  const GridShape& grid = config.parallel.grid;
+  const EnginePlan plan = plan_engine(config, at);
+  AbsentGroup tensor(at.tensor, grid.tensor_parallel);
+  const std::vector<GptShape> shapes =
+      chunk_shapes(config, plan, {.group = &tensor, .sequence_parallel = config.parallel.sequence_parallel});
+  const Sharding sharding{config.parallel.zero_stage, at.data, grid.data_parallel};
+  std::vector<MemoryUse> rows;
+  const auto add = [&](const std::string& purpose, size_t bytes) {
+    const auto row = std::find_if(rows.begin(), rows.end(), [&](const MemoryUse& r) { return r.purpose == purpose; });
+    if (row != rows.end()) row->bytes += bytes;
+    else if (bytes > 0) rows.push_back({purpose, bytes});
+  };
+  size_t optimizer = 0, exchange = 0;
+  for (const GptShape& shape : shapes) {
+    ParameterTable table = declare_gpt(shape.config, shape.part, at.tensor, grid.tensor_parallel).table;
+    table.lay_out(grid.data_parallel);
+    for (const MemoryUse& use : Parameters::memory(table, shape.compute_type, true, sharding)) add(use.purpose, use.bytes);
+    optimizer += Optimizer::bytes(table, sharding);
+    exchange += DataParallel::buffer_bytes(table, shape.compute_type, true, sharding);
+  }
+  add("optimizer (Adam m, v)", optimizer);
+  EngineBuffers buffers;
+  Arena activations, workspace, messages;
+  allocate_activations(config, plan, shapes, buffers, activations);
+  allocate_workspace(config, plan, shapes, buffers, workspace);
+  const std::vector<Action> list =
+      schedule(config.parallel.schedule, config.pipeline(config.max_micro_batches), at.pipeline);
+  PipelineBuffers::allocate(list, plan.message, config.compute_type(), messages);
+  add("activations", activations.peak());
+  add("workspace, logits", workspace.peak());
+  add("messages between stages", messages.peak());
+  add("gathered weights, gradients", exchange);
+  return rows;
+}
+
+}  // namespace triax

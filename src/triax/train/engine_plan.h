@@ -1,0 +1,88 @@
+// What one rank of a grid holds and does in a step, worked out from the configuration alone: its stages, its
+// schedule, and every byte it will allocate. The engine allocates from this plan, and the planner adds it up
+// for ranks that are not there.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "triax/comm/process_grid.h"
+#include "triax/models/gpt.h"
+#include "triax/optim/optimizer.h"
+#include "triax/pipeline/schedule.h"
+
+namespace triax {
+
+enum class Precision { fp32, bf16 };
+
+struct ParallelConfig {
+  GridShape grid;  // data_parallel filled in
+  ScheduleKind schedule = ScheduleKind::interleaved_1f1b;
+  int virtual_pipeline = 1;
+  std::vector<int64_t> stage_layers;  // layers of each stage; empty: by partition_layers()
+  bool sequence_parallel = false;
+  int zero_stage = 0;
+  bool scatter_gather = true;  // with tensor parallelism, only 1 / t of an activation crosses between stages
+  bool overlap = true;         // exchanges of the data-parallel ranks with computation
+};
+
+struct EngineConfig {
+  GptConfig model;
+  int64_t sequence_length = 1024;
+  int64_t micro_batch_size = 4;
+  int64_t max_micro_batches = 1;  // in one step, of one pipeline
+  Precision precision = Precision::fp32;
+  Recompute recompute = Recompute::none;
+  AdamWConfig optimizer;
+  double clip_gradient = 1.0;  // 0: no clipping
+  uint64_t seed = 1234;
+  ParallelConfig parallel;
+
+  DType compute_type() const { return precision == Precision::bf16 ? DType::bf16 : DType::f32; }
+  int64_t micro_batch_tokens() const { return sequence_length * micro_batch_size; }
+  PipelineShape pipeline(int64_t micro_batches) const {
+    return {.pipeline_parallel = parallel.grid.pipeline_parallel,
+            .virtual_pipeline = parallel.virtual_pipeline,
+            .micro_batches = static_cast<int>(micro_batches)};
+  }
+};
+
+// Throws Error naming the keys when the model, the batch or the schedule do not fit the grid, and says what
+// would.
+void validate(const EngineConfig& config);
+
+struct ChunkPlan {
+  ModelPart part;
+  int stashes = 1;    // micro-batches between forward and the end of backward, at most
+  int deferred = 0;   // of these, between the two parts of a backward
+};
+
+struct EnginePlan {
+  std::vector<ChunkPlan> chunks;
+  std::vector<int64_t> stage_layers;  // of all stages
+  Shape message;                      // of the activations between stages
+  bool splits_message = false;        // each tensor-parallel rank sends its part
+  bool split_backward = false;
+};
+EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at);
+
+// The memory of a rank at `at`, by purpose; the sizes are exactly those of what Engine allocates.
+std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordinates& at);
+
+// Memory that all chunks of a rank work in.
+struct EngineBuffers {
+  std::vector<std::vector<GptStash>> stashes;      // by chunk
+  std::vector<std::vector<GptDeferred>> deferred;  // by chunk
+  std::vector<GptWorkspace> workspaces;            // by chunk, all in the same memory
+  Tensor gradient, output;                         // [r, h]; only with a pipeline
+};
+// On a measuring arena tells the sizes. shapes: one for each chunk.
+void allocate_activations(const EngineConfig& config, const EnginePlan& plan, std::span<const GptShape> shapes,
+                          EngineBuffers& buffers, Arena& arena);
+void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std::span<const GptShape> shapes,
+                        EngineBuffers& buffers, Arena& arena);
+
+// The shapes of a rank's chunks. `tensor`: its tensor-parallel group.
+std::vector<GptShape> chunk_shapes(const EngineConfig& config, const EnginePlan& plan, const TensorParallel& tensor);
+
+}  // namespace triax
