@@ -21,6 +21,11 @@ std::unique_ptr<Tokenizer> text::parse_tokenizer_json(const TextFile& content) {
   fail("{}: model type \"{}\" is not supported; triax reads byte-level BPE and WordPiece", file.name(), type);
 }
 
+const InputTemplate& Tokenizer::input_template() const {
+  static const InputTemplate plain = plain_input_template();
+  return plain;
+}
+
 std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
   std::vector<int32_t> ids;
   encode(text, ids);

@@ -39,6 +39,8 @@ struct DecodeOptions {
   bool replace_invalid = true;  // bytes that are not UTF-8 become U+FFFD; false: raw bytes
 };
 
+struct InputTemplate;  // text/input_template.h
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -49,6 +51,9 @@ class Tokenizer {
   virtual int64_t vocab_size() const = 0;
   virtual const SpecialTokens& special_tokens() const = 0;
   virtual bool is_special(int32_t id) const = 0;
+  // What a model is given around its texts, nothing by default; encode_inputs() (text/model_input.h)
+  // applies it.
+  virtual const InputTemplate& input_template() const;
 
   // Appends the ids of `text`, which may hold any bytes (those that are not UTF-8 are kept by
   // byte-level BPE, and count as U+FFFD elsewhere). The text is plain: "<|endoftext|>" in it is
