@@ -1,5 +1,5 @@
 // Text to token ids and back: the one interface behind which byte-level BPE (GPT-2), WordPiece (BERT)
-// and others live. Ids, files and results are those of Hugging Face `tokenizers`.
+// and SentencePiece live. Ids, files and results are those of Hugging Face `tokenizers`.
 //
 // All members are const and may be called from many threads at once.
 #pragma once
@@ -70,6 +70,8 @@ class Tokenizer {
   // space before words that are not). May end within a UTF-8 sequence. Ids outside the vocabulary add
   // nothing.
   virtual void append_piece(int32_t id, bool first, std::string& out) const = 0;
+  // Whether the text is no longer at its beginning after this token although it may have added nothing.
+  virtual bool ends_beginning(int32_t) const { return false; }
   // Defined for any ids.
   std::string decode(std::span<const int32_t> ids, DecodeOptions options = {}) const;
 
@@ -87,12 +89,12 @@ class Tokenizer {
   virtual void save(const std::filesystem::path& directory) const = 0;
 };
 
-// Reads a tokenizer from a folder that holds tokenizer.json, or vocab.json + merges.txt, or vocab.txt;
-// or from one of these files by name. Throws Error naming the file and what is wrong in it.
+// Reads a tokenizer from a folder that holds tokenizer.json, or vocab.json + merges.txt, or vocab.txt,
+// or a .model of SentencePiece; or from one of these files by name. Throws Error naming the file and what is wrong in it.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
 // Creates `directory` where needed and writes tokenizer.json, tokenizer_config.json,
-// special_tokens_map.json and the model's own files (vocab.json + merges.txt, or vocab.txt), which
+// special_tokens_map.json and the model's own files (vocab.json + merges.txt, vocab.txt, tokenizer.model), which
 // Hugging Face `tokenizers` and `transformers` load with the same ids.
 void save_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& directory);
 
