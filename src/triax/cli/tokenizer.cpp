@@ -211,7 +211,7 @@ void decode(const CodeOptions& options) {
 }
 
 void add_tokenizer_option(CLI::App& app, fs::path& tokenizer) {
-  app.add_option("--tokenizer,-t", tokenizer, "folder with tokenizer.json, or vocab.json and merges.txt")->required();
+  app.add_option("--tokenizer,-t", tokenizer, "folder with tokenizer.json, vocab.json and merges.txt, vocab.txt, or a .model")->required();
 }
 
 void add_encode(CLI::App& parent) {
@@ -235,6 +235,27 @@ void add_decode(CLI::App& parent) {
   app->add_flag("--special", options->special, "print special tokens too");
   app->footer("Example: echo 15496 995 | triax tokenizer decode -t vocab");
   app->callback([options] { decode(*options); });
+}
+
+// --- convert ---
+
+struct ConvertOptions {
+  fs::path tokenizer, output;
+};
+
+void convert(const ConvertOptions& options) {
+  const auto tokenizer = load_tokenizer(options.tokenizer);
+  save_tokenizer(*tokenizer, options.output);
+  fmt::print("{}, {} tokens -> {}\n", tokenizer->kind(), tokenizer->vocab_size(), options.output.string());
+}
+
+void add_convert(CLI::App& parent) {
+  auto options = std::make_shared<ConvertOptions>();
+  CLI::App* app = parent.add_subcommand("convert", "Write a vocabulary in all the forms that other programs read");
+  add_tokenizer_option(*app, options->tokenizer);
+  app->add_option("--output,-o", options->output, "folder to write")->required();
+  app->footer("Example: triax tokenizer convert -t bert/vocab.txt -o bert-files");
+  app->callback([options] { convert(*options); });
 }
 
 // --- inspect ---
@@ -393,6 +414,7 @@ void add_tokenizer_command(CLI::App& app) {
   add_train(*tokenizer);
   add_encode(*tokenizer);
   add_decode(*tokenizer);
+  add_convert(*tokenizer);
   add_inspect(*tokenizer);
   add_bench(*tokenizer);
 }

@@ -97,6 +97,7 @@ std::unique_ptr<Tokenizer> load_wordpiece_json(const JsonFile& file, dom::object
     check(!token.normalized, "{}: added token \"{}\" is to be normalized, which is not supported for WordPiece", file.name(),
           token.content);
   if (const auto post = object_at(file, file.root(), "post_processor")) config.post_processor = simdjson::minify(*post);
+  config.inputs = parse_input_template(file);
   config.special = read_roles(fs::path(file.name()).parent_path(), config.added, ids);
   return make_wordpiece_tokenizer(std::move(config));
 }
@@ -126,6 +127,7 @@ std::unique_ptr<Tokenizer> parse_vocab_txt(const TextFile& file) {
   }
   config.special = read_roles(directory, config.added, ids);
   config.post_processor = bert_template(config.special);
+  config.inputs = bert_input_template(config.special);
   return make_wordpiece_tokenizer(std::move(config));
 }
 

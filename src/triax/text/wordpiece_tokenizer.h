@@ -24,6 +24,7 @@ struct WordPieceConfig {
   std::vector<AddedToken> added;
   SpecialTokens special;
   std::string post_processor;  // JSON, kept for saving; "" for none
+  InputTemplate inputs = plain_input_template();  // what it says
 };
 
 std::unique_ptr<Tokenizer> make_wordpiece_tokenizer(WordPieceConfig config);
