@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "train/pipeline_example.h"
 #include "triax/base/error.h"
 #include "triax/base/file.h"
 #include "triax/base/text.h"
@@ -85,6 +86,8 @@ TEST(Report, NothingFromFilesBecomesMarkup) {
   run.memory.predicted[0].purpose = run.samples[0].prompt = run.samples[0].text = evil;
   run.remarks = {evil};
   run.metrics.train[0].extra = {{evil, 1.0}};
+  run.pipeline = test::simulated_record(ScheduleKind::gpipe, {2, 1, 2});
+  run.pipeline->ranks[0].communication[0].group = evil;
   const std::vector<RunRecord> two = {run, run};
   for (const std::string& html : {report_html({&run, 1}), report_html(two)}) {
     EXPECT_EQ(html.find("alert(1)</script>"), std::string::npos);
@@ -124,6 +127,51 @@ TEST(Report, WhatIsMissingIsLeftOut) {
   EXPECT_NE(
       report_html({&single, 1}).find("the loss of 1 of 1 logged steps is not a finite number"),
       std::string::npos);
+}
+
+size_t count_of(const std::string& text, std::string_view part) {
+  size_t count = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+TEST(Report, DrawsThePipeline) {
+  RunRecord run = example("my-run", 10);
+  EXPECT_EQ(report_html({&run, 1}).find("Pipeline"), std::string::npos);
+  // Messages take their time, which the formula leaves out.
+  run.pipeline = test::simulated_record(ScheduleKind::interleaved_1f1b, {4, 2, 8}, {0.010, 0.012, 0.008, 0.002});
+  const std::string html = report_html({&run, 1});
+  EXPECT_EQ(unbalanced(html), "");
+  for (const char* text : {"Pipeline bubble", "published (p-1)/(v m + p-1) = 15.8 %", "p = 4 ranks with v = 2 chunks each, m = 8",
+                           "one of the 6 pipelines of t = 2, d = 3", ">rank 18</text>", "waits for a message",
+                           "forward, micro-batch 7, chunk 1, 10 ms", "101 MiB", "+1.00 %", "+2.44 %", "tensor"}) {
+    EXPECT_NE(html.find(text), std::string::npos) << text;
+  }
+  // Every computation once as measured and once as the schedule has it, with its number or hover title.
+  EXPECT_EQ(count_of(html, "<title>forward, "), 2u * 4 * 2 * 8);
+  EXPECT_EQ(count_of(html, "<title>backward, "), 2u * 4 * 2 * 8);
+  run.pipeline = test::simulated_record(ScheduleKind::zb_h1, {4, 1, 8});
+  const std::string split = report_html({&run, 1});
+  EXPECT_EQ(unbalanced(split), "");
+  EXPECT_NE(split.find("backward: weights"), std::string::npos);
+  EXPECT_EQ(count_of(split, "<title>backward, gradient of the weights, "), 2u * 4 * 8);
+  const std::vector<RunRecord> two = {run, example("other", 10)};
+  EXPECT_EQ(unbalanced(report_html(two)), "");
+}
+
+TEST(Report, LeavesOutAPipelineInWhichNothingWasComputed) {
+  TemporaryDirectory folder;
+  const RunDirectory directory{folder.path()};
+  write_file_atomic(directory.metrics(), "");
+  PipelineRecord record = test::simulated_record(ScheduleKind::gpipe, {2, 1, 2});
+  write_pipeline(directory.pipeline(), record);
+  EXPECT_TRUE(read_run(folder.path()).pipeline.has_value());
+  for (PipelineRank& rank : record.ranks) rank.spans.clear();
+  write_pipeline(directory.pipeline(), record);
+  const RunRecord run = read_run(folder.path());
+  EXPECT_FALSE(run.pipeline.has_value());
+  ASSERT_EQ(run.remarks.size(), 1u);
+  EXPECT_EQ(unbalanced(report_html({&run, 1})), "");
 }
 
 TEST(Report, ReadsAFolderWithDamage) {

@@ -10,9 +10,9 @@
 #include <filesystem>
 #include <thread>
 
+#include "train/tiny_run.h"
 #include "triax/base/error.h"
 #include "triax/base/file.h"
-#include "triax/data/indexed_dataset.h"
 
 namespace triax {
 namespace {
@@ -22,39 +22,11 @@ namespace fs = std::filesystem;
 class TrainerTest : public testing::Test {
  protected:
   TrainerTest() : folder_("trainer-test") {
-    IndexedDatasetWriter writer(folder_.path() / "tokens", TokenType::u16);
-    Philox random(3);
-    for (int document = 0; document < 60; ++document) {
-      std::vector<int32_t> tokens;
-      const uint64_t length = 5 + random.next_below(80);
-      // Text with something to learn: each token is the one before plus one, mostly.
-      auto token = static_cast<int32_t>(random.next_below(50));
-      for (uint64_t i = 0; i < length; ++i) {
-        tokens.push_back(token);
-        token = static_cast<int32_t>(random.next_below(10) == 0 ? random.next_below(50)
-                                                                 : static_cast<uint64_t>(token + 1) % 50);
-      }
-      writer.add_document(tokens);
-    }
-    writer.commit();
+    test::write_tiny_dataset(folder_.path() / "tokens");
   }
 
   RunConfig config(const std::string& run) const {
-    RunConfig c;
-    c.model = {.vocab_size = 50, .hidden_size = 32, .num_layers = 2, .num_heads = 2, .max_positions = 16,
-               .hidden_dropout = 0.1, .attention_dropout = 0.1, .vocab_multiple = 16};
-    c.train.steps = 12;
-    c.train.micro_batch_size = 2;
-    c.train.global_batch_size = 4;
-    c.optimizer.learning_rate = 1e-2;
-    c.optimizer.warmup_steps = 2;
-    c.data.train = {(folder_.path() / "tokens").string()};
-    c.data.split = "90,10,0";
-    c.eval.interval = 4;
-    c.eval.batches = 2;
-    c.checkpoint.keep = 0;
-    c.output.dir = (folder_.path() / run).string();
-    return c;
+    return test::tiny_run(folder_.path() / "tokens", folder_.path() / run);
   }
 
   MetricsHistory history(const std::string& run) const {

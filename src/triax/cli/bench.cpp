@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include <array>
 #include <map>
 #include <memory>
 
@@ -7,7 +8,9 @@
 #include "triax/base/system.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
+#include "triax/comm/launch.h"
 #include "triax/kernels/peak.h"
+#include "triax/pipeline/schedule_properties.h"
 #include "triax/train/speed.h"
 
 namespace triax::cli {
@@ -17,30 +20,81 @@ struct BenchOptions {
   EngineConfig engine;
   double seconds = 10;
   bool measure_peak = true;
+  int nproc = 0;
 };
 
-void bench_train(const BenchOptions& options) {
-  const EngineConfig& config = options.engine;
-  config.model.validate();
-  Engine engine(config);
+// The bubble of the last step on all ranks: measured, and as published.
+void print_pipeline(const Engine& engine, double busy, double total) {
+  const EngineConfig& config = engine.config();
+  const PipelineShape shape = config.pipeline(config.max_micro_batches);
+  const double published = published_bubble_fraction(config.parallel.schedule, shape, {});
+  fmt::print("pipeline       {}, {} micro-batches; idle {:.1f} % of the ranks' time, published {:.1f} %\n",
+             name_of(config.parallel.schedule), config.max_micro_batches, 100 * (1 - busy / total),
+             100 * published / (1 + published));
+}
+
+void bench_train(const BenchOptions& options, World& world) {
+  EngineConfig config = options.engine;
+  const int ranks = world.size();
+  config.parallel.grid = fit_grid(config.parallel.grid, ranks);
+  config.model.validate(config.parallel.grid.tensor_parallel);
+  std::unique_ptr<ProcessGrid> grid;
+  if (ranks > 1) grid = std::make_unique<ProcessGrid>(world, config.parallel.grid);
+  Engine engine(config, grid.get());
   engine.initialize();
-  const TrainingSpeed speed = measure_training_speed(engine, 1, options.seconds);
-  const auto dtype = config.precision == Precision::bf16 ? DType::bf16 : DType::f32;
+  const TrainingSpeed speed = measure_training_speed(engine, config.max_micro_batches, options.seconds);
+  const ScheduleTimes times = measure(engine.spans());
+  const auto dtype = config.compute_type();
+  double peak = 0;
+  if (options.measure_peak) {
+    const GemmPeak measured = measure_gemm_peak(engine.context());
+    peak = dtype == DType::bf16 && measured.bf16 > 0 ? measured.bf16 : measured.f32;
+  }
+  std::array<double, 4> sums = {times.busy, times.total, peak, static_cast<double>(peak_resident_bytes())};
+  world.communicator().all_reduce({sums.data(), {4}, DType::f64});
+  if (world.rank() != 0) return;
+  const GridShape& shape = config.parallel.grid;
   fmt::print("model          {} parameters, s {}, micro-batch {}, {}, {} threads\n",
              format_count(static_cast<double>(config.model.num_parameters())), config.sequence_length,
              config.micro_batch_size, name_of(dtype), num_threads());
+  if (ranks > 1)
+    fmt::print("grid           tensor {} x pipeline {} x data {}, {} chunks a rank\n", shape.tensor_parallel,
+               shape.pipeline_parallel, shape.data_parallel, config.parallel.virtual_pipeline);
   fmt::print("step           {:.1f} ms (best {:.1f}) over {} steps\n", speed.mean_step_seconds * 1e3,
              speed.best_step_seconds * 1e3, speed.steps);
   fmt::print("throughput     {:.0f} tokens/s\n", speed.tokens_per_second);
   fmt::print("model FLOP/s   {:.1f} GFLOP/s\n", speed.model_flops_per_second * 1e-9);
-  fmt::print("memory         {} resident at the peak\n",
-             format_bytes(static_cast<double>(peak_resident_bytes())));
-  if (options.measure_peak) {
-    const GemmPeak measured = measure_gemm_peak(engine.context());
-    const double peak = dtype == DType::bf16 && measured.bf16 > 0 ? measured.bf16 : measured.f32;
-    fmt::print("GEMM peak      {:.1f} GFLOP/s, measured just now\n", peak * 1e-9);
-    fmt::print("MFU            {:.1f} %\n", 100 * speed.model_flops_per_second / peak);
-  }
+  fmt::print("memory         {} resident at the peak{}\n", format_bytes(sums[3] / ranks), ranks > 1 ? " of a rank" : "");
+  if (shape.pipeline_parallel > 1) print_pipeline(engine, sums[0], sums[1]);
+  if (!options.measure_peak) return;
+  fmt::print("GEMM peak      {:.1f} GFLOP/s{}, measured just now\n", sums[2] * 1e-9, ranks > 1 ? " of all ranks" : "");
+  fmt::print("MFU            {:.1f} %\n", 100 * speed.model_flops_per_second / sums[2]);
+}
+
+void run(const BenchOptions& options) {
+  if (options.nproc > 0) relaunch_under_mpirun(options.nproc, own_arguments_without("--nproc"));
+  run_ranks({}, [&](World& world) {
+    bench_train(options, world);
+    return 0;
+  });
+}
+
+void add_grid_options(CLI::App* train, BenchOptions& options) {
+  ParallelConfig& parallel = options.engine.parallel;
+  parallel.grid.data_parallel = 0;
+  train->add_option("--nproc", options.nproc, "start so many ranks on this machine")->check(CLI::PositiveNumber);
+  train->add_option("--tensor-parallel", parallel.grid.tensor_parallel)->capture_default_str();
+  train->add_option("--pipeline-parallel", parallel.grid.pipeline_parallel)->capture_default_str();
+  train->add_option("--virtual-pipeline", parallel.virtual_pipeline)->capture_default_str();
+  train->add_option("--schedule", parallel.schedule)
+      ->transform(CLI::CheckedTransformer(std::map<std::string, ScheduleKind>{
+          {"gpipe", ScheduleKind::gpipe}, {"one_f_one_b", ScheduleKind::one_f_one_b},
+          {"interleaved_1f1b", ScheduleKind::interleaved_1f1b}, {"zb_h1", ScheduleKind::zb_h1}}));
+  train->add_option("--stage-layers", parallel.stage_layers, "layers of each stage")->delimiter(',');
+  train->add_flag("--sequence-parallel", parallel.sequence_parallel);
+  train->add_option("--zero-stage", parallel.zero_stage)->check(CLI::Range(0, 3))->capture_default_str();
+  train->add_flag("!--no-overlap", parallel.overlap, "wait for each exchange at once");
+  train->add_option("--micro-batches", options.engine.max_micro_batches, "in a step, of each pipeline")->capture_default_str();
 }
 
 }  // namespace
@@ -66,6 +120,7 @@ void add_bench_command(CLI::App& app) {
   train->add_option("--recompute", options->engine.recompute)
       ->transform(CLI::CheckedTransformer(std::map<std::string, Recompute>{
           {"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}}));
+  add_grid_options(train, *options);
   train->add_option("--seconds", options->seconds, "how long to measure")->capture_default_str();
   train->add_flag("!--no-peak", options->measure_peak, "do not measure the GEMM peak");
   train->footer("Example: triax bench train --vocab-size 8192 --hidden-size 384 --num-layers 6 --num-heads 6 "
@@ -74,7 +129,7 @@ void add_bench_command(CLI::App& app) {
     GptConfig& m = options->engine.model;
     m.max_positions = options->engine.sequence_length;
     m.attention_dropout = m.hidden_dropout;
-    bench_train(*options);
+    run(*options);
   });
 }
 

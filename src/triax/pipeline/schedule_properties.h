@@ -39,14 +39,14 @@ struct ActionTimes {
   double communication = 0;    // of one message between neighbours
 };
 
-struct Span {
+struct TimeSpan {
   double start = 0, end = 0;
 };
 
 struct Simulation {
   double makespan = 0;
   std::vector<double> busy;              // computing, per rank
-  std::vector<std::vector<Span>> spans;  // when each action ran; like the lists
+  std::vector<std::vector<TimeSpan>> spans;  // when each action ran; like the lists
   double idle(int rank) const { return makespan - busy[static_cast<size_t>(rank)]; }
   // Idle share of all ranks' time.
   double bubble() const;

@@ -15,6 +15,7 @@
 #include "triax/train/chart.h"
 #include "triax/train/console.h"
 #include "triax/train/report_page.h"
+#include "triax/train/report_pipeline.h"
 
 namespace triax {
 namespace {
@@ -151,6 +152,11 @@ std::vector<KeyFact> key_facts(const RunRecord& run) {
                          ? fmt::format("predicted {} ({:+.1f}%)", format_bytes(total_bytes),
                                        100 * (peak - total_bytes) / total_bytes)
                          : ""});
+  }
+  if (run.pipeline) {
+    const PipelineIdle idle = idle_of(*run.pipeline);
+    facts.push_back({"Pipeline bubble", fmt::format("{:.1f}%", 100 * idle.bubble),
+                     fmt::format("published {:.1f}%", 100 * idle.published)});
   }
   return facts;
 }
@@ -481,10 +487,14 @@ std::string lead(const RunRecord& run) {
   return fmt::format("<p class=\"lead\">{}</p>\n", h(fmt::format("{}", fmt::join(parts, " · "))));
 }
 
+std::string other_sections(const RunRecord& run) {
+  return (run.pipeline ? pipeline_section(*run.pipeline) : std::string()) + samples_section(run) +
+         memory_section(run) + environment_section(run) + config_section(run);
+}
+
 std::string single_run(const RunRecord& run) {
   return fmt::format("<h1>{}</h1>\n", h(run.name)) + lead(run) + remarks(run, "") + tiles(run) +
-         charts({&run, 1}) + samples_section(run) + memory_section(run) + environment_section(run) +
-         config_section(run);
+         charts({&run, 1}) + other_sections(run);
 }
 
 std::string compared_runs(std::span<const RunRecord> runs) {
@@ -492,12 +502,8 @@ std::string compared_runs(std::span<const RunRecord> runs) {
   for (const RunRecord& run : runs) out += remarks(run, run.name + ": ");
   out += facts_table(runs) + charts(runs) + config_differences(runs);
   for (const RunRecord& run : runs) {
-    out += fmt::format(
-        "<details><summary>{}: samples, memory, environment, "
-        "configuration</summary>\n{}</details>\n",
-        h(run.name),
-        samples_section(run) + memory_section(run) + environment_section(run) +
-            config_section(run));
+    out += fmt::format("<details><summary>{}: {}samples, memory, environment, configuration</summary>\n{}</details>\n",
+                       h(run.name), run.pipeline ? "pipeline, " : "", other_sections(run));
   }
   return out;
 }
@@ -523,6 +529,11 @@ RunRecord read_run(const fs::path& folder) {
   try_read(directory.environment(),
            [&](const fs::path& path) { run.environment = read_facts(path); });
   try_read(directory.memory(), [&](const fs::path& path) { run.memory = read_memory(path); });
+  try_read(directory.pipeline(), [&](const fs::path& path) {
+    PipelineRecord record = read_pipeline(path);
+    idle_of(record);
+    run.pipeline = std::move(record);
+  });
   try_read(directory.samples(), [&](const fs::path& path) { run.samples = read_samples(path); });
   return run;
 }

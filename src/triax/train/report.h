@@ -3,11 +3,13 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "triax/train/metrics.h"
+#include "triax/train/pipeline_record.h"
 #include "triax/train/run_directory.h"
 
 namespace triax {
@@ -20,6 +22,7 @@ struct RunRecord {
   Facts environment;
   MemoryReport memory;
   std::vector<TextSample> samples;
+  std::optional<PipelineRecord> pipeline;  // in which something was computed
   std::vector<std::string> remarks;  // "samples.jsonl could not be read: ..."
 };
 

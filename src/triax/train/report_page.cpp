@@ -71,6 +71,14 @@ svg.chart { display: block; width: 100%; height: auto; margin-top: 6px; }
 .sample mark { background: var(--tint); color: var(--soft); border-radius: 3px; padding: 1px 2px; }
 pre { margin: 0; font: 13px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; overflow-x: auto; }
 details { margin: 10px 0; } summary { cursor: pointer; color: var(--soft); }
+.pictures { display: grid; gap: 14px; }
+.pipeline rect { stroke: var(--card); stroke-width: .7; } .pipeline.dense rect { stroke-width: .15; }
+.pipeline rect.idle, .swatch i.idle { fill: var(--tint); background: var(--tint); }
+.pipeline rect.wait { fill: var(--rule); stroke: none; }
+.pipeline .dark, .pipeline .bright { font-size: 11.5px; text-anchor: middle; pointer-events: none; font-variant-numeric: tabular-nums; }
+.pipeline .dark { fill: #161c26; } .pipeline .bright { fill: #ffffff; }
+.swatch { display: inline-flex; align-items: center; } .swatch i { width: 13px; height: 13px; border-radius: 2px; margin-right: 3px; }
+.swatch i:last-of-type { margin-right: 6px; } .swatch i.idle { border: 1px solid var(--rule); }
 .cross { stroke: var(--soft); stroke-dasharray: 3 3; }
 .tip { position: absolute; pointer-events: none; background: var(--card); border: 1px solid var(--rule); border-radius: 8px;
   box-shadow: 0 4px 16px rgb(0 0 0 / .18); padding: 7px 11px; font-size: 12.5px; line-height: 1.5; white-space: nowrap; z-index: 2; display: none; }

@@ -24,6 +24,7 @@ struct RunDirectory {
   std::filesystem::path config() const { return path / "config.toml"; }
   std::filesystem::path environment() const { return path / "environment.json"; }
   std::filesystem::path memory() const { return path / "memory.json"; }
+  std::filesystem::path pipeline() const { return path / "pipeline.json"; }
   std::filesystem::path metrics() const { return path / "metrics.jsonl"; }
   std::filesystem::path samples() const { return path / "samples.jsonl"; }
   std::filesystem::path tensorboard() const { return path / "tensorboard"; }

@@ -1,0 +1,241 @@
+#include "triax/train/pipeline_record.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "triax/base/error.h"
+#include "triax/base/file.h"
+
+namespace triax {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kNumbers = 5;  // of a span in a flat list
+constexpr int kMostRanks = 1 << 16, kMostChunks = 1 << 10, kMostMicroBatches = 1 << 20;
+
+template <typename Enum>
+std::optional<Enum> named(std::string_view name, std::initializer_list<Enum> all) {
+  for (const Enum one : all)
+    if (name == name_of(one)) return one;
+  return std::nullopt;
+}
+
+std::optional<ScheduleKind> schedule_named(std::string_view name) {
+  return named(name, {ScheduleKind::gpipe, ScheduleKind::one_f_one_b, ScheduleKind::interleaved_1f1b,
+                      ScheduleKind::zb_h1});
+}
+
+std::optional<ActionKind> action_named(std::string_view name) {
+  return named(name, {ActionKind::forward, ActionKind::backward, ActionKind::backward_input,
+                      ActionKind::backward_weight, ActionKind::start_send, ActionKind::wait_send,
+                      ActionKind::start_receive, ActionKind::wait_receive});
+}
+
+bool computes(ActionKind kind) { return kind < ActionKind::start_send; }
+
+// ---- writing ----
+
+Json spans_json(std::span<const PipelineSpan> spans) {
+  Json rows = Json::array();
+  for (const PipelineSpan& span : spans)
+    rows.push_back({name_of(span.kind), span.micro_batch, span.chunk, span.start, span.end});
+  return rows;
+}
+
+Json rank_json(const PipelineRank& rank) {
+  Json communication = Json::array();
+  for (const VolumeRow& row : rank.communication)
+    communication.push_back({{"group", row.group},
+                             {"calls", row.calls},
+                             {"bytes", row.bytes},
+                             {"formula_bytes", row.formula_bytes}});
+  return {{"rank", rank.rank},
+          {"predicted_bytes", rank.predicted_bytes},
+          {"measured_bytes", rank.measured_bytes},
+          {"communication", communication},
+          {"spans", spans_json(rank.spans)}};
+}
+
+// ---- reading ----
+
+// A JSON value and where in which file it stands, for errors.
+class Node {
+ public:
+  Node(const Json& json, std::string place) : json_(json), place_(std::move(place)) {}
+
+  Node operator[](const char* key) const {
+    require(json_.is_object() && json_.contains(key), fmt::format("an object with the key \"{}\"", key));
+    return {json_[key], fmt::format("{}, {}", place_, key)};
+  }
+  std::vector<Node> list() const {
+    require(json_.is_array(), "a list");
+    std::vector<Node> nodes;
+    for (const Json& item : json_) nodes.emplace_back(item, fmt::format("{} [{}]", place_, nodes.size()));
+    return nodes;
+  }
+  std::string text() const {
+    require(json_.is_string(), "a text");
+    return json_.get<std::string>();
+  }
+  double number() const {
+    require(json_.is_number() && std::isfinite(json_.get<double>()), "a number");
+    return json_.get<double>();
+  }
+  int64_t integer(int64_t least, int64_t most) const {
+    const bool whole = json_.is_number_integer() &&
+                       (!json_.is_number_unsigned() || json_.get<uint64_t>() <= static_cast<uint64_t>(most));
+    require(whole && json_.get<int64_t>() >= least && json_.get<int64_t>() <= most,
+            fmt::format("a whole number from {} to {}", least, most));
+    return json_.get<int64_t>();
+  }
+  int small(int least, int most) const { return static_cast<int>(integer(least, most)); }
+  void require(bool condition, const std::string& wanted) const {
+    check(condition, "{}: this should be {}", place_, wanted);
+  }
+
+ private:
+  const Json& json_;
+  std::string place_;
+};
+
+constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+
+PipelineSpan read_span(const Node& node, const PipelineShape& shape) {
+  const std::vector<Node> fields = node.list();
+  node.require(fields.size() == kNumbers, "[kind, micro-batch, chunk, start, end]");
+  const std::optional<ActionKind> kind = action_named(fields[0].text());
+  fields[0].require(kind.has_value(), "the name of an action, such as \"forward\"");
+  const PipelineSpan span{*kind, fields[1].small(0, shape.micro_batches - 1), fields[2].small(0, shape.virtual_pipeline - 1),
+                          fields[3].number(), fields[4].number()};
+  node.require(span.start <= span.end, "a span that ends after its start");
+  return span;
+}
+
+PipelineRank read_rank(const Node& node, const PipelineShape& shape) {
+  PipelineRank rank;
+  rank.rank = node["rank"].small(0, std::numeric_limits<int>::max());
+  rank.predicted_bytes = static_cast<uint64_t>(node["predicted_bytes"].integer(0, kMost));
+  rank.measured_bytes = static_cast<uint64_t>(node["measured_bytes"].integer(0, kMost));
+  for (const Node& row : node["communication"].list())
+    rank.communication.push_back(
+        {row["group"].text(), row["calls"].integer(0, kMost), row["bytes"].number(), row["formula_bytes"].number()});
+  for (const Node& span : node["spans"].list()) rank.spans.push_back(read_span(span, shape));
+  return rank;
+}
+
+}  // namespace
+
+std::vector<double> to_numbers(std::span<const PipelineSpan> spans) {
+  std::vector<double> numbers;
+  numbers.reserve(spans.size() * kNumbers);
+  for (const PipelineSpan& span : spans)
+    numbers.insert(numbers.end(), {static_cast<double>(span.kind), static_cast<double>(span.micro_batch),
+                                   static_cast<double>(span.chunk), span.start, span.end});
+  return numbers;
+}
+
+std::vector<PipelineSpan> from_numbers(std::span<const double> numbers) {
+  check(numbers.size() % kNumbers == 0, "{} numbers are not a list of pipeline spans", numbers.size());
+  std::vector<PipelineSpan> spans;
+  for (size_t i = 0; i < numbers.size(); i += kNumbers) {
+    const double kind = numbers[i];
+    const bool sound = kind >= 0 && kind <= static_cast<double>(ActionKind::wait_receive) &&
+                       std::fabs(numbers[i + 1]) < 1e9 && std::fabs(numbers[i + 2]) < 1e9;
+    check(sound, "number {} of a list of pipeline spans is {}, {}, {}", i, kind, numbers[i + 1], numbers[i + 2]);
+    spans.push_back({static_cast<ActionKind>(static_cast<int>(kind)), static_cast<int>(numbers[i + 1]),
+                     static_cast<int>(numbers[i + 2]), numbers[i + 3], numbers[i + 4]});
+  }
+  return spans;
+}
+
+PipelineIdle idle_of(const PipelineRecord& record) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  PipelineIdle idle;
+  idle.begin = infinity, idle.end = -infinity;
+  std::vector<double> busy;
+  std::array<double, 4> sum{}, count{};  // by kind of computation
+  for (const PipelineRank& rank : record.ranks) {
+    busy.push_back(0);
+    for (const PipelineSpan& span : rank.spans) {
+      if (!computes(span.kind)) continue;
+      idle.begin = std::min(idle.begin, span.start);
+      idle.end = std::max(idle.end, span.end);
+      busy.back() += span.end - span.start;
+      sum[static_cast<size_t>(span.kind)] += span.end - span.start;
+      ++count[static_cast<size_t>(span.kind)];
+    }
+  }
+  const bool worked = idle.seconds() < 1e9 && std::any_of(sum.begin(), sum.end(), [](double s) { return s > 0; });
+  check(worked, "the record of step {} holds no computation that took time", record.step);
+  for (const double seconds : busy) {
+    idle.share.push_back(1 - seconds / idle.seconds());
+    idle.bubble += idle.share.back() / static_cast<double>(busy.size());
+  }
+  const auto mean = [&](ActionKind kind) {
+    const auto i = static_cast<size_t>(kind);
+    return count[i] > 0 ? sum[i] / count[i] : 0;
+  };
+  idle.times = {mean(ActionKind::forward), mean(ActionKind::backward) + mean(ActionKind::backward_input),
+                mean(ActionKind::backward_weight), 0};
+  const double ratio = published_bubble_fraction(record.schedule, record.shape, idle.times);
+  idle.published = ratio / (1 + ratio);
+  return idle;
+}
+
+std::string published_formula(const PipelineRecord& record) {
+  if (record.schedule == ScheduleKind::zb_h1) {
+    return record.shape.micro_batches >= record.shape.pipeline_parallel
+               ? "(p-1)(T_F+T_B-T_W) / (m(T_F+T_B+T_W) + (p-1)(T_F+T_B-T_W))"
+               : "((p-1)(T_F+T_B) - (m-1)T_W) / ((m+p-1)(T_F+T_B) + T_W)";
+  }
+  return record.shape.virtual_pipeline > 1 ? "(p-1)/(v m + p-1)" : "(p-1)/(m + p-1)";
+}
+
+void write_pipeline(const fs::path& path, const PipelineRecord& record) {
+  Json ranks = Json::array();
+  for (const PipelineRank& rank : record.ranks) ranks.push_back(rank_json(rank));
+  const Json object = {{"schedule", name_of(record.schedule)},
+                       {"pipeline_parallel", record.shape.pipeline_parallel},
+                       {"virtual_pipeline", record.shape.virtual_pipeline},
+                       {"micro_batches", record.shape.micro_batches},
+                       {"tensor_parallel", record.tensor_parallel},
+                       {"data_parallel", record.data_parallel},
+                       {"step", record.step},
+                       {"step_seconds", record.step_seconds},
+                       {"ranks", ranks}};
+  write_file_atomic(path, object.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n');
+}
+
+PipelineRecord read_pipeline(const fs::path& path) {
+  const Json json = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  check(json.is_object(), "{}: not a JSON object", path.string());
+  const Node node(json, path.string());
+  PipelineRecord record;
+  const std::optional<ScheduleKind> schedule = schedule_named(node["schedule"].text());
+  node["schedule"].require(schedule.has_value(), "the name of a schedule");
+  record.schedule = *schedule;
+  record.shape = {node["pipeline_parallel"].small(1, kMostRanks), node["virtual_pipeline"].small(1, kMostChunks),
+                  node["micro_batches"].small(1, kMostMicroBatches)};
+  try {
+    validate(record.schedule, record.shape);
+  } catch (const Error& error) {
+    fail("{}: {}", path.string(), error.what());
+  }
+  record.tensor_parallel = node["tensor_parallel"].small(1, kMostRanks);
+  record.data_parallel = node["data_parallel"].small(1, kMostRanks);
+  record.step = node["step"].integer(0, kMost);
+  record.step_seconds = node["step_seconds"].number();
+  const std::vector<Node> ranks = node["ranks"].list();
+  node["ranks"].require(ranks.size() == static_cast<size_t>(record.shape.pipeline_parallel),
+                        "one object for each of the pipeline_parallel ranks");
+  for (const Node& rank : ranks) record.ranks.push_back(read_rank(rank, record.shape));
+  return record;
+}
+
+}  // namespace triax
