@@ -16,6 +16,7 @@ struct DeviceSpec {
   std::string kind = "gpu";
   double memory_bytes = 80e9;
   double reserved_bytes = 3e9;
+  double fragmentation = 0.05;
   double peak_flops = 312e12;
   double memory_bandwidth = 2.0e12;
   int64_t compute_units = 108;
@@ -31,6 +32,7 @@ struct DeviceSpec {
     v("kind", kind, "gpu: memory as Megatron keeps it; cpu: exactly what `triax train` allocates", {"gpu", "cpu"});
     v("memory_bytes", memory_bytes, "of one device (cpu: of one rank)").at_least(1);
     v("reserved_bytes", reserved_bytes, "taken by the driver, libraries and buffers of collectives").at_least(0);
+    v("fragmentation", fragmentation, "memory lost between tensors, as a share of activations").between(0, 1);
     v("peak_flops", peak_flops, "matrix products in the training precision, FLOP/s").at_least(1);
     v("memory_bandwidth", memory_bandwidth, "bytes/s").at_least(1);
     v("compute_units", compute_units, "that share a matrix product tile by tile (SMs); 0: no tiles").at_least(0);
