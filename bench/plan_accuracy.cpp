@@ -57,7 +57,7 @@ void print(const std::vector<PublishedRun>& runs, const Hardware& hardware) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Hardware hardware = load_hardware("dgx-a100");
+  Hardware hardware = load_hardware("selene");
   const std::vector<PublishedRun> runs = published_runs();
   if (argc > 1 && std::strcmp(argv[1], "--fit") == 0) fit(runs, hardware);
   print(runs, hardware);

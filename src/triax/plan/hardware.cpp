@@ -55,7 +55,7 @@ fs::path find_hardware(const std::string& name) {
   if (fs::exists(name)) return name;
   for (const fs::path folder : {fs::path("configs/hardware"), fs::path(TRIAX_HARDWARE_SOURCE), fs::path(TRIAX_HARDWARE_INSTALLED)})
     if (fs::exists(folder / (name + ".toml"))) return folder / (name + ".toml");
-  fail("hardware {} is neither a file nor a name in configs/hardware; there are dgx-a100 (selene), dgx-2h, dgx-h100, dgx-h200 and cpu, "
+  fail("hardware {} is neither a file nor a name in configs/hardware; there are selene, dgx-2h, dgx-h100, dgx-h200 and cpu, "
        "and `triax plan calibrate` writes one for this machine", name);
 }
 

@@ -53,8 +53,8 @@ Times chunk_times(const StepPlan& plan, const Hardware& hardware) {
       if (stage == shape.stages() - 1) add(head_times(c));
       if (stage != shape.stages() - 1) t.forward.pipeline += message;
       if (stage != 0) t.backward_input.pipeline += message;
-      t.forward.memory += hardware.software.stage_overhead;
-      t.backward_input.memory += hardware.software.stage_overhead;
+      t.forward.host += hardware.software.stage_overhead;
+      t.backward_input.host += hardware.software.stage_overhead;
     }
   }
   return times;
@@ -150,11 +150,12 @@ double expected_largest(double n) {
 
 TimeParts& TimeParts::operator+=(const TimeParts& other) {
   gemm += other.gemm, memory += other.memory, tensor += other.tensor, pipeline += other.pipeline;
+  host += other.host;
   return *this;
 }
 
 TimeParts operator*(double factor, TimeParts parts) {
-  parts.gemm *= factor, parts.memory *= factor, parts.tensor *= factor, parts.pipeline *= factor;
+  parts.gemm *= factor, parts.memory *= factor, parts.tensor *= factor, parts.pipeline *= factor, parts.host *= factor;
   return parts;
 }
 

@@ -55,7 +55,8 @@ struct TimeParts {
   double memory = 0;    // norms, dropout, softmax, GELU, sums of gradients
   double tensor = 0;    // exchanges between tensor-parallel ranks that nothing hides
   double pipeline = 0;  // the same between stages
-  double total() const { return gemm + memory + tensor + pipeline; }
+  double host = 0;      // the program itself
+  double total() const { return gemm + memory + tensor + pipeline + host; }
   TimeParts& operator+=(const TimeParts& other);
 };
 TimeParts operator*(double factor, TimeParts parts);
