@@ -13,7 +13,7 @@ cmake --build build
 ctest --test-dir build --output-on-failure -j "$(nproc)"
 [ "${1:-}" != --fast ] || exit 0
 
-parsers="base text data checkpoint"
+parsers="base text data tasks checkpoint"
 cmake -S . -B build-asan -G Ninja -DTRIAX_TESTS=ON -DTRIAX_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug \
   -DCMAKE_CXX_FLAGS_DEBUG=-O1 >/dev/null
 # shellcheck disable=SC2086

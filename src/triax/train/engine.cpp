@@ -150,6 +150,7 @@ StepResult Engine::train_step(int64_t step, double learning_rate, std::span<cons
   for (auto& chunk : chunks_) chunk->data.finish_gradients();
   sum_tied_gradients();
 
+  const TraceScope scope(trace_, {.category = TraceCategory::optimizer});
   const StepResult result = sum_up();
   const bool clips = config_.clip_gradient > 0 && result.gradient_norm > config_.clip_gradient;
   for (auto& chunk : chunks_) {
@@ -219,6 +220,7 @@ MicroBatch Engine::stage(const TokenBatch& batch) {
 
 void Engine::compute(const Action& action, const Tensor& input, const Tensor& output) {
   Chunk& chunk = *chunks_[static_cast<size_t>(action.chunk)];
+  if (trace_) trace_->set_place(action.micro_batch, action.chunk);
   switch (action.kind) {
     case ActionKind::forward: return forward(chunk, action, input, output);
     case ActionKind::backward_weight: return backward_weight(chunk, action);

@@ -164,12 +164,14 @@ struct OutputConfig {
   std::string dir = "runs/run";
   int64_t log_interval = 1;
   bool tensorboard = true;
+  std::string trace;
 
   template <class V>
   void visit(V& v) {
     v("dir", dir, "folder of the run: checkpoints, metrics, report");
     v("log_interval", log_interval, "steps between progress lines").at_least(1);
     v("tensorboard", tensorboard, "write TensorBoard event files");
+    v("trace", trace, "steps of which trace.json records every rank, for ui.perfetto.dev, as in \"10-12\"");
   }
 };
 
