@@ -66,9 +66,8 @@ int pack(const Options& options, World& world) {
   const PackReport report =
       pack_documents(*tokenizer, o, {world.rank(), world.size(), [&] { world.communicator().barrier(); }});
   for (const std::string& example : report.bad_examples) log_warning("left out: {}", example);
-  if (report.bad_records > 0)
-    log_warning("{} bad records were left out in all", report.bad_records);
   if (world.rank() > 0) return 0;
+  if (report.bad_records > 0) log_warning("{} bad records were left out in all", report.bad_records);
   if (report.was_complete) {
     fmt::print("{}.bin is complete already: ", report.dataset.string());
   } else if (report.resumed_documents > 0) {
