@@ -14,6 +14,7 @@ void add_convert_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
 void add_info_command(CLI::App& app);
 void add_pack_command(CLI::App& app);
+void add_plan_command(CLI::App& app);
 void add_report_command(CLI::App& app);
 void add_tokenizer_command(CLI::App& app);
 void add_train_command(CLI::App& app);
