@@ -64,7 +64,7 @@ void plan_run(const PlanOptions& options) {
              base.sequence_length, base.global_batch_size, options.evaluate_only ? base.devices() : searched.devices, hardware.device.name, options.hardware);
   const Candidate best = choose(options, base, hardware, searched);
   const bool fits = best.memory_bytes <= hardware.device.memory_bytes;
-  print_section(fmt::format("{}: {}", options.evaluate_only ? "this run" : "best", describe(best.plan)), "");
+  fmt::print("\n{}: {}\n", options.evaluate_only ? "this run" : "best", describe(best.plan));
   print_section("where the time of a step goes (mean of the stages)", time_table(best));
   print_section("memory of a device", memory_table(best, hardware));
   if (!fits) {

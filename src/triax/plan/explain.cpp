@@ -15,6 +15,7 @@ namespace {
 std::optional<Candidate> changed(const Candidate& from, const Hardware& hardware, const std::function<void(StepPlan&)>& change) {
   StepPlan plan = from.plan;
   change(plan);
+  if (plan.devices() != from.plan.devices()) return std::nullopt;
   try {
     return evaluate(plan, hardware, Detail::fast);
   } catch (const Error&) {
@@ -62,6 +63,17 @@ struct Neighbour {
   std::function<void(StepPlan&)> change;
 };
 
+// The divisors of n next to x.
+std::vector<int64_t> near_divisors(int64_t n, int64_t x) {
+  std::vector<int64_t> result;
+  for (const int64_t step : {-1, 1}) {
+    int64_t y = x + step;
+    while (y >= 1 && y <= n && n % y != 0) y += step;
+    if (y >= 1 && y <= n) result.push_back(y);
+  }
+  return result;
+}
+
 std::vector<Neighbour> neighbours(const StepPlan& plan) {
   std::vector<Neighbour> list;
   const auto add = [&](std::string name, std::function<void(StepPlan&)> change) { list.push_back({std::move(name), std::move(change)}); };
@@ -74,10 +86,13 @@ std::vector<Neighbour> neighbours(const StepPlan& plan) {
   });
   add(fmt::format("more tensor parallelism (t = {}), half the data parallelism", plan.tensor_parallel * 2),
       [](StepPlan& p) { p.tensor_parallel *= 2, p.data_parallel /= 2; });
-  add(fmt::format("fewer stages (p = {}), twice the data parallelism", plan.pipeline_parallel / 2),
-      [=](StepPlan& p) { p.pipeline_parallel /= 2, p.data_parallel *= 2, one_chunk(p); });
-  add(fmt::format("more stages (p = {}), half the data parallelism", plan.pipeline_parallel * 2),
-      [=](StepPlan& p) { p.pipeline_parallel *= 2, p.data_parallel /= 2, one_chunk(p); });
+  for (const int64_t p : near_divisors(plan.pipeline_parallel * plan.data_parallel, plan.pipeline_parallel))
+    add(fmt::format("{} stages (p = {}), {} data parallelism", p < plan.pipeline_parallel ? "fewer" : "more", p,
+                    p < plan.pipeline_parallel ? "more" : "less"),
+        [=](StepPlan& other) {
+          other.data_parallel = plan.pipeline_parallel * plan.data_parallel / p, other.pipeline_parallel = p;
+          one_chunk(other);
+        });
   add(fmt::format("micro-batches of {}", plan.micro_batch_size * 2), [](StepPlan& p) { p.micro_batch_size *= 2; });
   if (plan.micro_batch_size > 1)
     add(fmt::format("micro-batches of {}", plan.micro_batch_size / 2), [](StepPlan& p) { p.micro_batch_size /= 2; });

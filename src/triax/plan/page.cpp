@@ -18,7 +18,7 @@ constexpr const char* kPlanStyle = R"(
 .b4 { fill: #b9a23e !important; } .b5 { fill: #a08b2f !important; } .idle { fill: var(--tint); }
 .f0 { fill: var(--c0); } .f1 { fill: var(--c1); } .f2 { fill: var(--c2); } .f3 { fill: var(--c3); } .f4 { fill: var(--c5); }
 .f5 { fill: var(--rule); } .f6 { fill: var(--c6); } .f7 { fill: var(--c4); } .f8 { fill: var(--c7); } .f9 { fill: var(--soft); }
-.swatch { white-space: nowrap; } .swatch svg { vertical-align: -1px; } figure { padding: 12px 16px; margin: 14px 0; }
+.swatch { white-space: nowrap; } .swatch svg { vertical-align: -1px; margin-right: 5px; } figure { padding: 12px 16px; margin: 14px 0; }
 )";
 
 std::string tile(const std::string& name, const std::string& value, const std::string& note) {
@@ -30,7 +30,7 @@ std::string tiles(const PlanPage& page) {
   const RunForecast& f = page.forecast;
   std::string out = "<div class=\"tiles\">\n";
   out += tile("Step", fmt::format("{:.3g} s", step.seconds), fmt::format("{} tokens/s", format_count(step.tokens_per_second)));
-  out += tile("Per device", fmt::format("{:.0f} TFLOP/s", step.tflops_per_device), fmt::format("MFU {:.1f} %", 100 * step.mfu));
+  out += tile("Per device", fmt::format("{:.0f} TF/s", step.tflops_per_device), fmt::format("MFU {:.1f} %", 100 * step.mfu));
   out += tile("Memory", format_bytes(page.best.memory_bytes), fmt::format("of {}", format_bytes(page.hardware.device.memory_bytes)));
   out += tile("Pipeline bubble", fmt::format("{:.1f} %", 100 * step.bubble), "idle share of its time");
   out += tile("Whole run", f.days >= 2 ? fmt::format("{:.1f} days", f.days) : format_duration(f.days * 86400), fmt::format("{} tokens", format_count(f.tokens)));

@@ -33,7 +33,7 @@ class LayerTable {
     double head = 0;
   };
   const Entry& at(const StepPlan& plan) {
-    const auto key = std::tuple(plan.tensor_parallel, plan.micro_batch_size, plan.recompute, plan.sequence_parallel);
+    const auto key = std::tuple(plan.tensor_parallel, plan.micro_batch_size, plan.recompute, plan.sequence_parallel, plan.schedule);
     const auto found = entries_.find(key);
     if (found != entries_.end()) return found->second;
     const LayerTimes t = layer_times(plan, hardware_);
@@ -47,7 +47,7 @@ class LayerTable {
 
  private:
   const Hardware& hardware_;
-  std::map<std::tuple<int64_t, int64_t, Recomputation, bool>, Entry> entries_;
+  std::map<std::tuple<int64_t, int64_t, Recomputation, bool, ScheduleKind>, Entry> entries_;
 };
 
 // Of the first rank, which keeps most activations, and of the last, which has the logits: closed forms of what

@@ -33,15 +33,15 @@ std::vector<Slice> slices(const StepPrediction& step) {
   TimeParts sum;
   for (const TimeParts& rank : step.busy) sum += rank;
   const TimeParts mean = (1.0 / static_cast<double>(step.busy.size())) * sum;
-  std::vector<Slice> all = {{"matrix products", mean.gemm},
-                            {"norms, dropout, softmax, sums", mean.memory},
-                            {"tensor-parallel exchanges", mean.tensor},
-                            {"messages between stages", mean.pipeline},
-                            {"host program", mean.host},
-                            {"idle in the pipeline", step.pipeline_seconds - mean.total()},
-                            {"waiting for the slowest device", step.straggler_seconds},
-                            {"gradient exchange", step.data_seconds},
-                            {"optimizer", step.optimizer_seconds}};
+  std::vector<Slice> all = {{"matrix products", mean.gemm, 0},
+                            {"norms, dropout, softmax, sums", mean.memory, 1},
+                            {"tensor-parallel exchanges", mean.tensor, 2},
+                            {"messages between stages", mean.pipeline, 3},
+                            {"host program", mean.host, 6},
+                            {"idle in the pipeline", step.pipeline_seconds - mean.total(), 5},
+                            {"waiting for the slowest device", step.straggler_seconds, 8},
+                            {"gradient exchange", step.data_seconds, 4},
+                            {"optimizer", step.optimizer_seconds, 7}};
   std::erase_if(all, [&](const Slice& s) { return s.seconds < 1e-6 * step.seconds; });
   return all;
 }

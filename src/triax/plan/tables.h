@@ -11,6 +11,7 @@ namespace triax {
 struct Slice {
   std::string what;
   double seconds = 0;
+  int colour = 0;  // in pictures
 };
 std::vector<Slice> slices(const StepPrediction& step);
 

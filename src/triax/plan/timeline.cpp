@@ -110,7 +110,7 @@ std::string breakdown_svg(const StepPrediction& step) {
   const std::vector<Slice> all = slices(step);
   std::map<std::string, int> colours;
   std::vector<std::string> order;
-  for (const Slice& slice : all) colours.emplace(slice.what, static_cast<int>(colours.size())), order.push_back(slice.what);
+  for (const Slice& slice : all) colours.emplace(slice.what, slice.colour), order.push_back(slice.what);
   std::vector<std::pair<std::string, double>> parts;
   for (const Slice& slice : all) parts.emplace_back(slice.what, slice.seconds);
   const double scale = (kWidth - kLeft - 90) / step.seconds;
@@ -124,7 +124,7 @@ std::string memory_svg(const Candidate& candidate, const Hardware& hardware) {
   std::vector<std::string> order;
   for (const RankMemory& rank : candidate.memory)
     for (const MemoryUse& use : rank.uses)
-      if (colours.emplace(use.purpose, static_cast<int>(colours.size())).second) order.push_back(use.purpose);
+      if (colours.emplace(use.purpose, static_cast<int>(order.size() + (order.size() >= 5 ? 1 : 0))).second) order.push_back(use.purpose);
   const size_t ranks = candidate.memory.size(), every = (ranks + 15) / 16;
   const double limit = hardware.device.memory_bytes, most = std::max(limit, candidate.memory_bytes);
   const double scale = (kWidth - kLeft - 90) / most;
