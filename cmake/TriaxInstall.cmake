@@ -81,5 +81,5 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Static libraries and headers of triax")
 string(CONCAT CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
   "libdnnl-dev, libhwy-dev, libfmt-dev, libspdlog-dev, libtomlplusplus-dev, libcli11-dev, libsimdjson-dev, "
-  "nlohmann-json3-dev, libicu-dev, libzstd-dev, zlib1g-dev, libxxhash-dev, pkg-config, libopenmpi-dev")
+  "nlohmann-json3-dev, libicu-dev, libzstd-dev, zlib1g-dev, libxxhash-dev, libsentencepiece-dev, pkg-config, libopenmpi-dev")
 include(CPack)

@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(g++ cmake ninja-build pkg-config ca-certificates
   libdnnl-dev libhwy-dev libopenmpi-dev openmpi-bin
   libfmt-dev libspdlog-dev libtomlplusplus-dev libcli11-dev libsimdjson-dev nlohmann-json3-dev
-  libicu-dev libzstd-dev zlib1g-dev libxxhash-dev)
+  libicu-dev libzstd-dev zlib1g-dev libxxhash-dev libsentencepiece-dev)
 for argument in "$@"; do
   case "$argument" in
     --tests) packages+=(libgtest-dev) ;;

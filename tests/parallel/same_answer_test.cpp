@@ -76,9 +76,9 @@ const std::vector<double>& serial_losses() {
 
 std::string describe(const EngineConfig& config, const GridShape& shape) {
   const ParallelConfig& p = config.parallel;
-  return fmt::format("t {} p {} d {} v {} {} micro {} recompute {} SP {} ZeRO {} scatter {} overlap {}",
+  return fmt::format("t {} p {} d {} v {} {} micro {} recompute {} but {} SP {} ZeRO {} scatter {} overlap {}",
                      shape.tensor_parallel, shape.pipeline_parallel, shape.data_parallel, p.virtual_pipeline,
-                     name_of(p.schedule), config.micro_batch_size, static_cast<int>(config.recompute),
+                     name_of(p.schedule), config.micro_batch_size, static_cast<int>(config.recompute), config.keep_micro_batches,
                      p.sequence_parallel, p.zero_stage, p.scatter_gather, p.overlap);
 }
 
@@ -107,6 +107,7 @@ std::vector<Case> all_cases(int ranks) {
                   if (!useful || !possible) continue;
                   EngineConfig config = small_gpt(micro);
                   config.recompute = recompute;
+                  config.keep_micro_batches = cases.size() % 2;
                   config.parallel.schedule = kind;
                   config.parallel.virtual_pipeline = v;
                   config.parallel.zero_stage = zero;

@@ -62,6 +62,18 @@ std::vector<std::string> corpus() {
   return documents;
 }
 
+std::vector<InputCase> input_cases() {
+  std::vector<InputCase> cases;
+  for (const Json& item : read_json(data_path("inputs.json"))) {
+    InputCase c{item.at("name"), item.at("first"), item.at("cut"), item.at("side"), item.at("post_processor"), std::nullopt,
+                item.at("length"), item.at("stride"), {}};
+    if (!item.at("second").is_null()) c.second = item.at("second").get<std::string>();
+    for (const Json& window : item.at("windows")) c.windows.emplace_back(window.at(0), window.at(1));
+    cases.push_back(std::move(c));
+  }
+  return cases;
+}
+
 std::vector<std::pair<std::string, int32_t>> vocabulary_of(const fs::path& tokenizer_json) {
   std::vector<std::pair<std::string, int32_t>> result;
   const Json json = read_json(tokenizer_json);

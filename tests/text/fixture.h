@@ -53,6 +53,13 @@ struct WordPieceCase {
   std::vector<int32_t> ids;
   std::vector<std::pair<int64_t, int64_t>> offsets;
 };
+struct InputCase {
+  std::string name, first, cut, side, post_processor;
+  std::optional<std::string> second;
+  int64_t length = 0, stride = 0;
+  std::vector<std::pair<int64_t, std::string>> windows;  // tokens, digest
+};
+std::vector<InputCase> input_cases();
 std::vector<WordPieceCase> wordpiece_cases(std::string_view folder);
 std::vector<std::string> word_end_digests();
 std::vector<std::string> corpus();

@@ -140,7 +140,8 @@ TEST(TokenizerFiles, RolesComeFromTheCompanions) {
 
 TEST(TokenizerFiles, MistakesAreNamed) {
   EXPECT_EQ(error_with(R"("model")", R"("modell")"), "has no \"model\"; is it a tokenizer.json?");
-  EXPECT_EQ(error_with(R"("type": "BPE")", R"("type": "Unigram")").substr(0, 41), "model type \"Unigram\" is not supported; tr");
+  EXPECT_EQ(error_with(R"("type": "BPE")", R"("type": "WordLevel")").substr(0, 43), "model type \"WordLevel\" is not supported; tr");
+  EXPECT_EQ(error_with(R"("type": "BPE")", R"("type": "Unigram")").substr(0, 30), "is a Unigram model, which tria");
   EXPECT_EQ(error_with(R"("pre_tokenizer": {"type": "ByteLevel")", R"("pre_tokenizer": {"type": "Metaspace")"),
             "pre_tokenizer \"Metaspace\" is not supported for BPE; triax reads byte-level BPE (ByteLevel, as in GPT-2)");
   EXPECT_EQ(error_with(R"("normalizer": null)", R"("normalizer": {"type": "NFC"})"),

@@ -8,6 +8,7 @@ namespace triax::cli {
 
 void add_bench_command(CLI::App& app);
 void add_checkpoint_command(CLI::App& app);
+void add_cite_command(CLI::App& app);
 void add_completion_command(CLI::App& app);
 void add_config_command(CLI::App& app);
 void add_convert_command(CLI::App& app);
@@ -16,6 +17,7 @@ void add_info_command(CLI::App& app);
 void add_pack_command(CLI::App& app);
 void add_plan_command(CLI::App& app);
 void add_report_command(CLI::App& app);
+void add_score_command(CLI::App& app);
 void add_tokenizer_command(CLI::App& app);
 void add_train_command(CLI::App& app);
 

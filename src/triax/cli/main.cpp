@@ -41,6 +41,7 @@ void add_commands(CLI::App& app) {
   using namespace triax::cli;
   add_bench_command(app);
   add_checkpoint_command(app);
+  add_cite_command(app);
   add_completion_command(app);
   add_config_command(app);
   add_convert_command(app);
@@ -49,6 +50,7 @@ void add_commands(CLI::App& app) {
   add_pack_command(app);
   add_plan_command(app);
   add_report_command(app);
+  add_score_command(app);
   add_tokenizer_command(app);
   add_train_command(app);
 }

@@ -20,6 +20,9 @@
 #include "triax/cli/commands.h"
 #include "triax/data/document_reader.h"
 #include "triax/text/bpe_trainer.h"
+#include "triax/text/sentencepiece_tokenizer.h"
+#include "triax/text/unigram_trainer.h"
+#include "triax/text/wordpiece_trainer.h"
 
 namespace triax::cli {
 namespace {
@@ -82,17 +85,32 @@ void for_each_line(std::string_view text, Body&& body) {
 
 struct TrainOptions {
   DocumentFiles input;
-  text::BpeTrainerOptions trainer;
+  std::string kind = "bpe", memory = "0", normalization = "nmt_nfkc";
+  int64_t vocab_size = 8192, min_frequency = 2, alphabet = 1000;
+  double coverage = 0.9995;
+  bool cased = false, byte_fallback = false;
+  std::vector<std::string> special_tokens;
   fs::path output;
   int threads = 0;
 };
 
-text::WordCounts count_words(const DocumentFiles& input) {
+text::WordCounterOptions counter_options(const TrainOptions& options) {
+  text::WordCounterOptions how;
+  if (options.kind == "wordpiece") how.rule = text::WordRule::bert;
+  if (options.kind == "unigram") how.rule = text::WordRule::spaces;
+  how.bert.lowercase = !options.cased;
+  how.memory_bytes = parse_bytes(options.memory, "--memory");
+  how.spill_directory = options.output / ".word-counts";
+  return how;
+}
+
+text::WordCounts count_words(const TrainOptions& options) {
+  const DocumentFiles& input = options.input;
   DocumentReader reader(input.files, input.options);
   DocumentParser parser(input.options);
   DocumentBatch batch;
   BadRecords bad;
-  text::WordCounter counter;
+  text::WordCounter counter(counter_options(options));
   Progress progress("counting words", reader.total_bytes());
   while (reader.next(batch)) {
     bad.add(batch.too_long);
@@ -107,40 +125,88 @@ text::WordCounts count_words(const DocumentFiles& input) {
   text::WordCounts counts = counter.finish();
   fmt::print("text         {} in {} documents, {} distinct words\n", bytes, documents,
              format_count(static_cast<double>(counts.words.size())));
+  if (counts.words_left_out > 0)
+    fmt::print("             {} rarer words, {} occurrences in all, did not fit into --memory and were left out\n",
+               format_count(static_cast<double>(counts.words_left_out)),
+               format_count(static_cast<double>(counts.occurrences_left_out)));
   return counts;
 }
 
-void train(TrainOptions& options) {
+std::unique_ptr<Tokenizer> learn(const text::WordCounts& counts, const TrainOptions& options) {
+  Progress progress("learning tokens", static_cast<uint64_t>(options.vocab_size), {.unit = "tokens"});
+  const text::MergeProgress show = [&](int64_t size, int64_t) { progress.update(static_cast<uint64_t>(size)); };
+  if (options.kind == "wordpiece") {
+    text::WordPieceTrainerOptions trainer{.vocab_size = options.vocab_size, .min_frequency = options.min_frequency,
+                                          .alphabet = options.alphabet, .progress = show};
+    if (!options.special_tokens.empty()) trainer.special_tokens = options.special_tokens;
+    trainer.normalization.lowercase = !options.cased;
+    return make_wordpiece_tokenizer(train_wordpiece(counts, trainer));
+  }
+  if (options.kind == "unigram") {
+    const text::UnigramTrainerOptions trainer{.vocab_size = options.vocab_size,
+                                              .special_tokens = options.special_tokens,
+                                              .character_coverage = options.coverage,
+                                              .normalization = options.normalization,
+                                              .byte_fallback = options.byte_fallback};
+    return text::parse_sentencepiece({"the new vocabulary", train_unigram(counts, trainer)});
+  }
+  text::BpeTrainerOptions trainer{.vocab_size = options.vocab_size, .min_frequency = options.min_frequency, .progress = show};
+  if (!options.special_tokens.empty()) trainer.special_tokens = options.special_tokens;
+  return make_bpe_tokenizer(train_bpe(counts, trainer));
+}
+
+// An option that the kind of vocabulary does not have.
+void check_kind(const CLI::App& app, const TrainOptions& options) {
+  const std::pair<const char*, const char*> only[] = {{"--cased", "wordpiece"},    {"--alphabet", "wordpiece"},
+                                                      {"--normalization", "unigram"}, {"--coverage", "unigram"},
+                                                      {"--byte-fallback", "unigram"}};
+  for (const auto& [name, kind] : only)
+    check(app.count(name) == 0 || options.kind == kind, "{} is for --kind {}, not {}", name, kind, options.kind);
+  check(app.count("--min-frequency") == 0 || options.kind != "unigram", "--min-frequency is for --kind bpe and wordpiece");
+}
+
+void train(const CLI::App& app, TrainOptions& options) {
+  check_kind(app, options);
   if (options.threads > 0) set_num_threads(options.threads);
   options.input.options.format = document_format_from(options.input.format);
   const auto start = Clock::now();
-  const text::WordCounts counts = count_words(options.input);
+  const text::WordCounts counts = count_words(options);
   const double counted = seconds_since(start);
-  Progress progress("learning merges", static_cast<uint64_t>(options.trainer.vocab_size), {.unit = "tokens"});
-  options.trainer.progress = [&](int64_t size, int64_t) { progress.update(static_cast<uint64_t>(size)); };
-  text::BpeConfig config = train_bpe(counts, options.trainer);
-  progress.finish();
-  const auto tokenizer = make_bpe_tokenizer(std::move(config));
+  const auto tokenizer = learn(counts, options);
   save_tokenizer(*tokenizer, options.output);
   fmt::print("vocabulary   {} tokens in {}\n", tokenizer->vocab_size(), options.output.string());
-  if (tokenizer->vocab_size() < options.trainer.vocab_size)
-    fmt::print("             fewer than the {} asked for: no other pair occurs {} times\n", options.trainer.vocab_size,
-               std::max<int64_t>(1, options.trainer.min_frequency));
+  if (tokenizer->vocab_size() < options.vocab_size)
+    fmt::print("             fewer than the {} asked for: no other pair occurs {} times\n", options.vocab_size,
+               std::max<int64_t>(1, options.min_frequency));
   fmt::print("time         {:.1f} s, of which counting {:.1f} s\n", seconds_since(start), counted);
 }
 
 void add_train(CLI::App& parent) {
   auto options = std::make_shared<TrainOptions>();
-  CLI::App* app = parent.add_subcommand("train", "Learn a byte-level BPE vocabulary from text");
+  CLI::App* app = parent.add_subcommand("train", "Learn a vocabulary from text");
   add_document_options(*app, options->input);
-  app->add_option("--vocab-size", options->trainer.vocab_size, "tokens, special ones included")->capture_default_str();
-  app->add_option("--output,-o", options->output, "folder for tokenizer.json, vocab.json, merges.txt")->required();
-  app->add_option("--min-frequency", options->trainer.min_frequency, "of a pair, to become a token")->capture_default_str();
-  app->add_option("--special-token", options->trainer.special_tokens, "may be given several times; the first ids")
+  app->add_option("--kind", options->kind, "bpe (byte-level, as GPT-2), wordpiece (BERT), unigram (SentencePiece)")
+      ->check(CLI::IsMember({"bpe", "wordpiece", "unigram"}))->capture_default_str();
+  app->add_option("--vocab-size", options->vocab_size, "tokens, special ones included")->capture_default_str();
+  app->add_option("--output,-o", options->output, "folder for tokenizer.json and its companions")->required();
+  app->add_option("--min-frequency", options->min_frequency, "bpe, wordpiece: of a pair, to become a token")->capture_default_str();
+  app->add_option("--special-token", options->special_tokens,
+                  "may be given several times; default for bpe <|endoftext|>, for wordpiece [PAD] [UNK] [CLS] [SEP] [MASK]");
+  app->add_flag("--cased", options->cased, "wordpiece: keep capitals and accents");
+  app->add_option("--alphabet", options->alphabet, "wordpiece: distinct characters that are kept")->capture_default_str();
+  app->add_option("--normalization", options->normalization, "unigram: nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf, identity")
       ->capture_default_str();
+  app->add_option("--coverage", options->coverage, "unigram: share of the characters of the text that become pieces")
+      ->capture_default_str();
+  app->add_flag("--byte-fallback", options->byte_fallback, "unigram: spell other characters by their bytes");
+  app->add_option("--memory", options->memory,
+                  "such as 4G: counts beyond it are spilled to the output folder; 0 is without limit")->capture_default_str();
   app->add_option("--threads", options->threads, "default: all cores");
-  app->footer("Example: triax tokenizer train --vocab-size 8192 --output vocab corpus.jsonl.zst");
-  app->callback([options] { train(*options); });
+  app->footer(
+      "Examples:\n"
+      "  triax tokenizer train --vocab-size 50257 --output vocab corpus.jsonl.zst\n"
+      "  triax tokenizer train --kind wordpiece --vocab-size 30522 --memory 4G --output vocab corpus.jsonl.zst");
+  app->callback([app, options] { train(*app, *options); });
 }
 
 // --- encode and decode ---
@@ -211,7 +277,7 @@ void decode(const CodeOptions& options) {
 }
 
 void add_tokenizer_option(CLI::App& app, fs::path& tokenizer) {
-  app.add_option("--tokenizer,-t", tokenizer, "folder with tokenizer.json, or vocab.json and merges.txt")->required();
+  app.add_option("--tokenizer,-t", tokenizer, "folder with tokenizer.json, vocab.json and merges.txt, vocab.txt, or a .model")->required();
 }
 
 void add_encode(CLI::App& parent) {
@@ -235,6 +301,27 @@ void add_decode(CLI::App& parent) {
   app->add_flag("--special", options->special, "print special tokens too");
   app->footer("Example: echo 15496 995 | triax tokenizer decode -t vocab");
   app->callback([options] { decode(*options); });
+}
+
+// --- convert ---
+
+struct ConvertOptions {
+  fs::path tokenizer, output;
+};
+
+void convert(const ConvertOptions& options) {
+  const auto tokenizer = load_tokenizer(options.tokenizer);
+  save_tokenizer(*tokenizer, options.output);
+  fmt::print("{}, {} tokens -> {}\n", tokenizer->kind(), tokenizer->vocab_size(), options.output.string());
+}
+
+void add_convert(CLI::App& parent) {
+  auto options = std::make_shared<ConvertOptions>();
+  CLI::App* app = parent.add_subcommand("convert", "Write a vocabulary in all the forms that other programs read");
+  add_tokenizer_option(*app, options->tokenizer);
+  app->add_option("--output,-o", options->output, "folder to write")->required();
+  app->footer("Example: triax tokenizer convert -t bert/vocab.txt -o bert-files");
+  app->callback([options] { convert(*options); });
 }
 
 // --- inspect ---
@@ -342,7 +429,7 @@ void add_inspect(CLI::App& parent) {
 struct BenchOptions {
   fs::path tokenizer;
   DocumentFiles input;
-  int rounds = 3;
+  int rounds = 3, threads = 1;
 };
 
 void bench(BenchOptions& options) {
@@ -354,33 +441,41 @@ void bench(BenchOptions& options) {
     documents.emplace_back(document.text);
     bytes += document.text.size();
   });
-  // Processor time, which other work on the machine disturbs least.
-  const auto cpu_seconds = [] { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; };
+  if (options.threads > 0) set_num_threads(options.threads);
+  // Of one thread the processor time, which other work on the machine disturbs least.
+  const auto seconds = [&] {
+    return options.threads == 1 ? static_cast<double>(std::clock()) / CLOCKS_PER_SEC
+                                : std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+  };
   double best_encode = 1e30, best_decode = 1e30;
-  size_t tokens = 0;
+  size_t tokens = 0, decoded = 0;
   for (int round = 0; round < options.rounds; ++round) {
     std::vector<std::vector<int32_t>> ids(documents.size());
-    double start = cpu_seconds();
-    for (size_t i = 0; i < documents.size(); ++i) tokenizer->encode(documents[i], ids[i]);
-    best_encode = std::min(best_encode, cpu_seconds() - start);
-    start = cpu_seconds();
-    for (size_t i = 0; i < documents.size(); ++i)
-      check(tokenizer->decode(ids[i]).size() >= documents[i].size(), "decoding lost text");
-    best_decode = std::min(best_decode, cpu_seconds() - start);
-    tokens = 0;
+    const auto count = static_cast<int64_t>(documents.size());
+    double start = seconds();
+    parallel_for(count, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) tokenizer->encode(documents[static_cast<size_t>(i)], ids[static_cast<size_t>(i)]);
+    });
+    best_encode = std::min(best_encode, seconds() - start);
+    tokens = decoded = 0;
+    start = seconds();
+    for (const auto& each : ids) decoded += tokenizer->decode(each).size();
+    best_decode = std::min(best_decode, seconds() - start);
     for (const auto& each : ids) tokens += each.size();
   }
   const double megabytes = static_cast<double>(bytes) * 1e-6;
-  fmt::print("{{\"bytes\": {}, \"tokens\": {}, \"encode_mb_per_s\": {:.2f}, \"decode_mb_per_s\": {:.2f}}}\n", bytes, tokens,
-             megabytes / best_encode, megabytes / best_decode);
+  fmt::print("{{\"bytes\": {}, \"tokens\": {}, \"decoded_bytes\": {}, \"threads\": {}, \"encode_mb_per_s\": {:.2f}, "
+             "\"decode_mb_per_s\": {:.2f}}}\n",
+             bytes, tokens, decoded, num_threads(), megabytes / best_encode, megabytes / best_decode);
 }
 
 void add_bench(CLI::App& parent) {
   auto options = std::make_shared<BenchOptions>();
-  CLI::App* app = parent.add_subcommand("bench", "Measure encoding and decoding on one thread, in MB per second of processor time");
+  CLI::App* app = parent.add_subcommand("bench", "Measure the speed of encoding and decoding, in MB a second");
   add_tokenizer_option(*app, options->tokenizer);
   add_document_options(*app, options->input);
   app->add_option("--rounds", options->rounds, "the best counts")->capture_default_str();
+  app->add_option("--threads", options->threads, "for encoding; 1: measured in processor time, 0: all cores")->capture_default_str();
   app->footer("Example: triax tokenizer bench -t gpt2 --format paragraphs book.txt");
   app->callback([options] { bench(*options); });
 }
@@ -393,6 +488,7 @@ void add_tokenizer_command(CLI::App& app) {
   add_train(*tokenizer);
   add_encode(*tokenizer);
   add_decode(*tokenizer);
+  add_convert(*tokenizer);
   add_inspect(*tokenizer);
   add_bench(*tokenizer);
 }

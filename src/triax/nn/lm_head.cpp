@@ -48,7 +48,7 @@ void LmHead::statistics_over_group(const Context&, const LmHeadWorkspace& w) con
 double LmHead::loss(const Context& context, const Tensor& hidden, const Tensor& table,
                     const Tensor& targets, const Tensor& weights, float loss_scale,
                     LmHeadWorkspace& workspace, const Gradients* gradients,
-                    const Tensor& losses) const {
+                    const Tensor& losses, const Tensor& bias) const {
   const int64_t n = hidden.dim(0), chunk = workspace.logits.dim(0);
   double total = 0;
   for (int64_t begin = 0; begin < n; begin += chunk) {
@@ -56,7 +56,7 @@ double LmHead::loss(const Context& context, const Tensor& hidden, const Tensor& 
     const LmHeadWorkspace w = first_rows(workspace, count);
     const Tensor x = hidden.narrow(0, begin, count), goal = targets.narrow(0, begin, count);
     const Tensor weight = weights.narrow(0, begin, count);
-    linear_forward(context, x, table, {}, w.logits);
+    linear_forward(context, x, table, bias, w.logits);
     softmax_statistics(context, w.logits, goal, vocab_start(), vocab_size_, w.row_max, w.row_sum,
                        w.target);
     statistics_over_group(context, w);
@@ -73,7 +73,7 @@ double LmHead::loss(const Context& context, const Tensor& hidden, const Tensor& 
     for (int64_t i = 0; i < count; ++i)
       w.row_sum.data<float>()[i] = weight.data<float>()[i] * loss_scale;
     cross_entropy_backward(context, w.logits, goal, vocab_start(), vocab_size_, w.row_max, w.row_sum);
-    linear_backward_weight(context, w.logits, x, gradients->dtable, {});  // before dhidden: it may be x
+    linear_backward_weight(context, w.logits, x, gradients->dtable, gradients->dbias);  // before dhidden: it may be x
     linear_backward_input(context, w.logits, table, gradients->dhidden.narrow(0, begin, count));
   }
   return total;

@@ -31,13 +31,16 @@ class LmHead {
   struct Gradients {
     Tensor dhidden;  // [n, h] this rank's part of the gradient, to be summed; may be `hidden` itself
     Tensor dtable;   // f32 [v', h], added to
+    Tensor dbias = {};  // f32 [v'], added to; of a head with a bias
   };
   // Sum over tokens of weight[i] * cross-entropy(hidden[i] table^T, targets[i]), the same on every
   // rank of the group. With `gradients`, computes those of that sum, scaled by `loss_scale`.
-  // `losses` [n] f32, if defined, receives the unweighted loss of each token.
+  // `losses` [n] f32, if defined, receives the unweighted loss of each token. `bias` [v'] f32, if defined,
+  // is added to the logits.
   double loss(const Context& context, const Tensor& hidden, const Tensor& table,
               const Tensor& targets, const Tensor& weights, float loss_scale,
-              LmHeadWorkspace& workspace, const Gradients* gradients, const Tensor& losses) const;
+              LmHeadWorkspace& workspace, const Gradients* gradients, const Tensor& losses,
+              const Tensor& bias = {}) const;
 
   int64_t vocab_start() const { return local_vocab_ * parallel_.rank(); }
 

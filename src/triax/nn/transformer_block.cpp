@@ -66,13 +66,15 @@ BlockParameters declare_block(const BlockConfig& config, int64_t layer, int tp_r
 
 TransformerBlock::TransformerBlock(const BlockConfig& config, int64_t layer,
                                    BlockParameters indices, const Parameters& parameters,
-                                   const TensorParallel& parallel, Recompute recompute)
+                                   const TensorParallel& parallel)
     : config_(config),
       layer_(layer),
       p_(indices),
       parameters_(&parameters),
-      parallel_(parallel),
-      recompute_(recompute) {}
+      parallel_(parallel) {
+  check(!config.post_norm || !parallel.splits_tokens(),
+        "post-LayerNorm layers do not split tokens; switch sequence_parallel off");
+}
 
 BlockStash TransformerBlock::allocate_stash(const BlockConfig& config,
                                             const TensorParallel& parallel, Recompute recompute,
@@ -91,8 +93,9 @@ BlockStash TransformerBlock::allocate_stash(const BlockConfig& config,
   stash.mlp_norm_mean = statistics();
   stash.mlp_norm_rstd = statistics();
   stash.mlp_pre = arena.allocate({n, f}, dtype);
+  if (config.post_norm) stash.output_sum = arena.allocate({r, h}, dtype);
   if (recompute == Recompute::none) {
-    stash.attention_norm = arena.allocate({n, h}, dtype);
+    if (!config.post_norm) stash.attention_norm = arena.allocate({n, h}, dtype);
     stash.mlp_norm = arena.allocate({n, h}, dtype);
     stash.mlp_act = arena.allocate({n, f}, dtype);
   }
@@ -161,7 +164,7 @@ AttentionOptions TransformerBlock::attention_options(const TokenLayout& layout) 
 void TransformerBlock::forward(const Context& context, const TokenLayout& layout,
                                const Tensor& input, const BlockStash& stash,
                                BlockWorkspace& workspace, const Tensor& output) const {
-  const BlockStash& kept = recompute_ == Recompute::full ? workspace.recomputed : stash;
+  const BlockStash& kept = stash.qkv.defined() ? stash : workspace.recomputed;
   project_qkv(context, input, kept, workspace);
   attention_forward(context, kept.qkv, layout.spans, attention_options(layout), kept.attention,
                     kept.lse);
@@ -170,19 +173,22 @@ void TransformerBlock::forward(const Context& context, const TokenLayout& layout
 
 void TransformerBlock::project_qkv(const Context& context, const Tensor& input,
                                    const BlockStash& stash, BlockWorkspace& workspace) const {
+  const Tensor qkv_weight = weight(p_.qkv_weight).reshape({-1, config_.hidden_size});
+  const Tensor qkv_bias = weight(p_.qkv_bias).reshape({-1});
+  if (config_.post_norm) return linear_forward(context, input, qkv_weight, qkv_bias, rows(stash.qkv));
   const Tensor full = stash.attention_norm.defined() ? stash.attention_norm : workspace.norm;
   const Tensor shard = parallel_.splits_tokens() ? workspace.shard : full;
   layernorm_forward(context, input, weight(p_.attention_norm_weight),
                     weight(p_.attention_norm_bias), config_.layernorm_epsilon, shard,
                     stash.attention_norm_mean, stash.attention_norm_rstd);
   parallel_.gather(shard, full);
-  linear_forward(context, full, weight(p_.qkv_weight).reshape({-1, config_.hidden_size}),
-                 weight(p_.qkv_bias).reshape({-1}), rows(stash.qkv));
+  linear_forward(context, full, qkv_weight, qkv_bias, rows(stash.qkv));
 }
 
 void TransformerBlock::finish(const Context& context, const TokenLayout& layout,
                               const Tensor& input, const BlockStash& stash,
                               BlockWorkspace& workspace, const Tensor& output) const {
+  if (config_.post_norm) return finish_post_norm(context, layout, input, stash, workspace, output);
   const int64_t n = stash.qkv.dim(0);
   const bool split = parallel_.splits_tokens();
   const Tensor& partial = workspace.partial;
@@ -208,10 +214,33 @@ void TransformerBlock::finish(const Context& context, const TokenLayout& layout,
                                 dropout(layout, mlp_output, config_.hidden_dropout, n), output);
 }
 
+void TransformerBlock::finish_post_norm(const Context& context, const TokenLayout& layout, const Tensor& input,
+                                        const BlockStash& stash, BlockWorkspace& workspace,
+                                        const Tensor& output) const {
+  const int64_t n = stash.qkv.dim(0);
+  const Tensor& partial = workspace.partial;
+  linear_forward(context, rows(stash.attention), weight(p_.attention_output_weight), {}, partial);
+  parallel_.reduce(partial, {});
+  bias_dropout_residual_forward(context, partial, weight(p_.attention_output_bias), input,
+                                dropout(layout, attention_output, config_.hidden_dropout, n), stash.residual);
+  const Tensor y = stash.mlp_norm.defined() ? stash.mlp_norm : workspace.norm;
+  layernorm_forward(context, stash.residual, weight(p_.attention_norm_weight), weight(p_.attention_norm_bias),
+                    config_.layernorm_epsilon, y, stash.attention_norm_mean, stash.attention_norm_rstd);
+  const Tensor act = stash.mlp_act.defined() ? stash.mlp_act : workspace.act;
+  linear_activation_forward(context, y, weight(p_.mlp_up_weight), weight(p_.mlp_up_bias), config_.activation,
+                            stash.mlp_pre, act);
+  linear_forward(context, act, weight(p_.mlp_down_weight), {}, partial);
+  parallel_.reduce(partial, {});
+  bias_dropout_residual_forward(context, partial, weight(p_.mlp_down_bias), y,
+                                dropout(layout, mlp_output, config_.hidden_dropout, n), stash.output_sum);
+  layernorm_forward(context, stash.output_sum, weight(p_.mlp_norm_weight), weight(p_.mlp_norm_bias),
+                    config_.layernorm_epsilon, output, stash.mlp_norm_mean, stash.mlp_norm_rstd);
+}
+
 void TransformerBlock::backward(const Context& context, const TokenLayout& layout, const Tensor& input,
                                 const BlockStash& stash, BlockWorkspace& workspace, const Tensor& gradient,
                                 const BlockDeferred* deferred) const {
-  const bool full = recompute_ == Recompute::full;
+  const bool full = !stash.qkv.defined();
   // The output is not needed a second time: it may overwrite the partial sums it is made from.
   if (full) forward(context, layout, input, stash, workspace, workspace.hidden.narrow(0, 0, input.dim(0)));
   const BlockStash& kept = full ? workspace.recomputed : stash;
@@ -248,11 +277,14 @@ Tensor TransformerBlock::activation_again(const Context& context, const BlockSta
 
 Tensor TransformerBlock::mlp_norm_again(const Context& context, const BlockStash& stash,
                                         BlockWorkspace& workspace) const {
-  return norm_again(context, stash.residual, p_.mlp_norm_weight, p_.mlp_norm_bias, stash.mlp_norm, workspace);
+  const int gamma = config_.post_norm ? p_.attention_norm_weight : p_.mlp_norm_weight;
+  const int beta = config_.post_norm ? p_.attention_norm_bias : p_.mlp_norm_bias;
+  return norm_again(context, stash.residual, gamma, beta, stash.mlp_norm, workspace);
 }
 
 Tensor TransformerBlock::attention_norm_again(const Context& context, const Tensor& input, const BlockStash& stash,
                                               BlockWorkspace& workspace) const {
+  if (config_.post_norm) return input;
   return norm_again(context, input, p_.attention_norm_weight, p_.attention_norm_bias, stash.attention_norm,
                     workspace);
 }
@@ -283,6 +315,21 @@ Tensor TransformerBlock::backward_residual(const Context& context, const Dropout
   return kept.defined() ? kept : dshard;
 }
 
+// Backward of the norm before a linear whose input gradient is `dnorm`: added to `gradient`. With
+// post-LayerNorm nothing stands there, and `dnorm` itself is added.
+void TransformerBlock::add_through_norm(const Context& context, const Tensor& dnorm, const Tensor& x, int gamma, int beta,
+                                        const Tensor& mean, const Tensor& rstd, const Tensor& gradient) const {
+  if (config_.post_norm) return add_scaled(context, 1.0f, dnorm, gradient);
+  layernorm_backward(context, dnorm, x, weight(gamma), mean, rstd, gradient, true, gradient_of(gamma), gradient_of(beta));
+}
+
+// Post-LayerNorm: `gradient`, that of a norm's output, becomes that of the sum it was made of.
+void TransformerBlock::backward_post_norm(const Context& context, const Tensor& sum, int gamma, int beta, const Tensor& mean,
+                                          const Tensor& rstd, const Tensor& gradient) const {
+  if (!config_.post_norm) return;
+  layernorm_backward(context, gradient, sum, weight(gamma), mean, rstd, gradient, false, gradient_of(gamma), gradient_of(beta));
+}
+
 // Each linear's backward: the input gradient first, since others wait for it; its reduction over the
 // tensor-parallel group is in flight while the weight gradient is computed.
 void TransformerBlock::backward_mlp(const Context& context, const TokenLayout& layout,
@@ -290,6 +337,8 @@ void TransformerBlock::backward_mlp(const Context& context, const TokenLayout& l
                                     const BlockDeferred* deferred) const {
   const int64_t n = stash.qkv.dim(0), r = gradient.dim(0);
   const bool split = parallel_.splits_tokens();
+  backward_post_norm(context, stash.output_sum, p_.mlp_norm_weight, p_.mlp_norm_bias, stash.mlp_norm_mean,
+                     stash.mlp_norm_rstd, gradient);
   const Tensor dhidden = backward_residual(
       context, dropout(layout, mlp_output, config_.hidden_dropout, n), gradient,
       gradient_of(p_.mlp_down_bias), deferred ? deferred->mlp_output : Tensor{}, workspace);
@@ -308,9 +357,8 @@ void TransformerBlock::backward_mlp(const Context& context, const TokenLayout& l
   Request reduction = parallel_.start_reduce(workspace.partial, dnorm);
   if (!deferred) weight_gradient_of_mlp_up(context, dpre, norm);
   reduction.wait();
-  layernorm_backward(context, dnorm.narrow(0, 0, r), stash.residual, weight(p_.mlp_norm_weight),
-                     stash.mlp_norm_mean, stash.mlp_norm_rstd, gradient, true,
-                     gradient_of(p_.mlp_norm_weight), gradient_of(p_.mlp_norm_bias));
+  add_through_norm(context, dnorm.narrow(0, 0, r), stash.residual, p_.mlp_norm_weight, p_.mlp_norm_bias,
+                   stash.mlp_norm_mean, stash.mlp_norm_rstd, gradient);
 }
 
 void TransformerBlock::backward_attention(const Context& context, const TokenLayout& layout,
@@ -318,6 +366,8 @@ void TransformerBlock::backward_attention(const Context& context, const TokenLay
                                           const Tensor& gradient, const BlockDeferred* deferred) const {
   const int64_t n = stash.qkv.dim(0), r = gradient.dim(0), h = config_.hidden_size;
   const bool split = parallel_.splits_tokens();
+  backward_post_norm(context, stash.residual, p_.attention_norm_weight, p_.attention_norm_bias, stash.attention_norm_mean,
+                     stash.attention_norm_rstd, gradient);
   const Tensor dhidden = backward_residual(
       context, dropout(layout, attention_output, config_.hidden_dropout, n), gradient,
       gradient_of(p_.attention_output_bias), deferred ? deferred->attention_output : Tensor{}, workspace);
@@ -336,9 +386,8 @@ void TransformerBlock::backward_attention(const Context& context, const TokenLay
   Request reduction = parallel_.start_reduce(workspace.partial, dnorm);
   if (!deferred) weight_gradient_of_qkv(context, dqkv, norm);
   reduction.wait();
-  layernorm_backward(context, dnorm.narrow(0, 0, r), input, weight(p_.attention_norm_weight),
-                     stash.attention_norm_mean, stash.attention_norm_rstd, gradient, true,
-                     gradient_of(p_.attention_norm_weight), gradient_of(p_.attention_norm_bias));
+  add_through_norm(context, dnorm.narrow(0, 0, r), input, p_.attention_norm_weight, p_.attention_norm_bias,
+                   stash.attention_norm_mean, stash.attention_norm_rstd, gradient);
 }
 
 }  // namespace triax

@@ -1,7 +1,12 @@
-// One pre-LayerNorm transformer layer (GPT-2; Megatron's BERT), forward and backward by hand.
+// One transformer layer, forward and backward by hand: pre-LayerNorm (GPT-2; Megatron's BERT)
 //
 //   y   = x + dropout(attention(norm(x)) Wo^T + bo)
 //   out = y + dropout(act(norm(y) Wu^T + bu) Wd^T + bd)
+//
+// or post-LayerNorm (the original transformer and BERT)
+//
+//   y   = norm(x + dropout(attention(x) Wo^T + bo))
+//   out = norm(y + dropout(act(y Wu^T + bu) Wd^T + bd))
 //
 // split over tensor-parallel ranks by heads and by columns of the MLP (Shoeybi et al. 2019, section 3).
 // Shapes: n tokens of the micro-batch, r = n (or n / t with sequence parallelism) rows of the residual
@@ -30,6 +35,7 @@ struct BlockConfig {
   float layernorm_epsilon = 1e-5f;
   Activation activation = Activation::gelu_tanh;
   bool causal = true;
+  bool post_norm = false;  // without sequence parallelism
   float hidden_dropout = 0, attention_dropout = 0;
   float init_std = 0.02f, output_init_std = 0.02f;
 
@@ -57,16 +63,18 @@ struct TokenLayout {
   bool training = true;  // false: no dropout
 };
 
-// What forward leaves for backward. Which tensors are there depends on Recompute.
+// What forward leaves for backward. Which tensors are there depends on Recompute, and what is not there is
+// computed again: micro-batches of one layer may differ in it.
 struct BlockStash {
   Tensor attention_norm_mean, attention_norm_rstd;  // f32 [r]
-  Tensor attention_norm;                            // [n, h]    none only
+  Tensor attention_norm;                            // [n, h]    none only, and pre-LayerNorm
   Tensor qkv;                                       // [n, 3, a', d]
   Tensor attention;                                 // [n, a', d]
   Tensor lse;                                       // f32 [a', n]
-  Tensor residual;                                  // [r, h]  y above
+  Tensor residual;                                  // [r, h]  y above; post-LayerNorm: what y is the norm of
   Tensor mlp_norm_mean, mlp_norm_rstd;              // f32 [r]
-  Tensor mlp_norm;                                  // [n, h]    none only
+  Tensor mlp_norm;                                  // [n, h]    none only; post-LayerNorm: y
+  Tensor output_sum;                                // [r, h]  post-LayerNorm: what the output is the norm of
   Tensor mlp_pre;                                   // [n, f']
   Tensor mlp_act;                                   // [n, f']   none only
 };
@@ -95,8 +103,7 @@ struct BlockWorkspace {
 class TransformerBlock {
  public:
   TransformerBlock(const BlockConfig& config, int64_t layer, BlockParameters indices,
-                   const Parameters& parameters, const TensorParallel& parallel,
-                   Recompute recompute);
+                   const Parameters& parameters, const TensorParallel& parallel);
 
   // What one micro-batch of n tokens keeps (empty tensors with full recomputation), and the
   // temporaries. All work on a measuring arena.
@@ -133,6 +140,12 @@ class TransformerBlock {
   enum Place { attention_probabilities, attention_output, mlp_output };
   Dropout dropout(const TokenLayout& layout, Place place, float probability, int64_t n) const;
   AttentionOptions attention_options(const TokenLayout& layout) const;
+  void finish_post_norm(const Context& context, const TokenLayout& layout, const Tensor& input,
+                        const BlockStash& stash, BlockWorkspace& workspace, const Tensor& output) const;
+  void add_through_norm(const Context& context, const Tensor& dnorm, const Tensor& x, int gamma, int beta,
+                        const Tensor& mean, const Tensor& rstd, const Tensor& gradient) const;
+  void backward_post_norm(const Context& context, const Tensor& sum, int gamma, int beta, const Tensor& mean,
+                          const Tensor& rstd, const Tensor& gradient) const;
   void backward_mlp(const Context& context, const TokenLayout& layout, const BlockStash& stash,
                     BlockWorkspace& workspace, const Tensor& gradient, const BlockDeferred* deferred) const;
   void backward_attention(const Context& context, const TokenLayout& layout, const Tensor& input,
@@ -156,7 +169,6 @@ class TransformerBlock {
   BlockParameters p_;
   const Parameters* parameters_;
   TensorParallel parallel_;
-  Recompute recompute_;
 };
 
 }  // namespace triax

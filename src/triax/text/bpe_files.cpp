@@ -174,6 +174,7 @@ std::unique_ptr<Tokenizer> load_bpe_json(const JsonFile& file, dom::object model
   check_added(file.name(), config.added, ids);
   check(!ids.empty() || !config.added.empty(), "{}: the vocabulary is empty", file.name());
   if (const auto post = object_at(file, file.root(), "post_processor")) config.post_processor = simdjson::minify(*post);
+  config.inputs = parse_input_template(file);
   config.special = read_roles(fs::path(file.name()).parent_path(), config.added, ids);
   return make_bpe_tokenizer(std::move(config));
 }

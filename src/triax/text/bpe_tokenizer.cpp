@@ -84,6 +84,7 @@ class BpeTokenizer final : public Tokenizer {
   std::string_view kind() const override { return "byte-level BPE"; }
   int64_t vocab_size() const override { return static_cast<int64_t>(pieces_.size()); }
   const SpecialTokens& special_tokens() const override { return config_.special; }
+  const InputTemplate& input_template() const override { return config_.inputs; }
   bool is_special(int32_t id) const override { return known(id) && special_[static_cast<size_t>(id)]; }
 
   void encode(std::string_view text, std::vector<int32_t>& ids, std::vector<ByteRange>* offsets) const override {

@@ -9,6 +9,7 @@
 
 #include "triax/text/added_tokens.h"
 #include "triax/text/bpe_model.h"
+#include "triax/text/input_template.h"
 #include "triax/text/tokenizer.h"
 
 namespace triax::text {
@@ -21,6 +22,7 @@ struct BpeConfig {
   bool split_words = true;        // by GPT-2's pattern; false: the text is one word
   bool add_prefix_space = false;  // before text that does not begin with one
   std::string post_processor;     // JSON, kept for saving; "" for none
+  InputTemplate inputs = plain_input_template();  // what it says
 };
 
 inline constexpr std::string_view kEndOfText = "<|endoftext|>";

@@ -1,5 +1,5 @@
 // Text to token ids and back: the one interface behind which byte-level BPE (GPT-2), WordPiece (BERT)
-// and others live. Ids, files and results are those of Hugging Face `tokenizers`.
+// and SentencePiece live. Ids, files and results are those of Hugging Face `tokenizers`.
 //
 // All members are const and may be called from many threads at once.
 #pragma once
@@ -39,6 +39,8 @@ struct DecodeOptions {
   bool replace_invalid = true;  // bytes that are not UTF-8 become U+FFFD; false: raw bytes
 };
 
+struct InputTemplate;  // text/input_template.h
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -49,6 +51,9 @@ class Tokenizer {
   virtual int64_t vocab_size() const = 0;
   virtual const SpecialTokens& special_tokens() const = 0;
   virtual bool is_special(int32_t id) const = 0;
+  // What a model is given around its texts, nothing by default; encode_inputs() (text/model_input.h)
+  // applies it.
+  virtual const InputTemplate& input_template() const;
 
   // Appends the ids of `text`, which may hold any bytes (those that are not UTF-8 are kept by
   // byte-level BPE, and count as U+FFFD elsewhere). The text is plain: "<|endoftext|>" in it is
@@ -65,6 +70,8 @@ class Tokenizer {
   // space before words that are not). May end within a UTF-8 sequence. Ids outside the vocabulary add
   // nothing.
   virtual void append_piece(int32_t id, bool first, std::string& out) const = 0;
+  // Whether the text is no longer at its beginning after this token although it may have added nothing.
+  virtual bool ends_beginning(int32_t) const { return false; }
   // Defined for any ids.
   std::string decode(std::span<const int32_t> ids, DecodeOptions options = {}) const;
 
@@ -82,12 +89,12 @@ class Tokenizer {
   virtual void save(const std::filesystem::path& directory) const = 0;
 };
 
-// Reads a tokenizer from a folder that holds tokenizer.json, or vocab.json + merges.txt, or vocab.txt;
-// or from one of these files by name. Throws Error naming the file and what is wrong in it.
+// Reads a tokenizer from a folder that holds tokenizer.json, or vocab.json + merges.txt, or vocab.txt,
+// or a .model of SentencePiece; or from one of these files by name. Throws Error naming the file and what is wrong in it.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
 // Creates `directory` where needed and writes tokenizer.json, tokenizer_config.json,
-// special_tokens_map.json and the model's own files (vocab.json + merges.txt, or vocab.txt), which
+// special_tokens_map.json and the model's own files (vocab.json + merges.txt, vocab.txt, tokenizer.model), which
 // Hugging Face `tokenizers` and `transformers` load with the same ids.
 void save_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& directory);
 

@@ -13,6 +13,7 @@
 
 #include "triax/text/added_tokens.h"
 #include "triax/text/bpe_tokenizer.h"
+#include "triax/text/input_template.h"
 #include "triax/text/tokenizer.h"
 
 namespace triax::text {
@@ -54,6 +55,9 @@ Spellings parse_vocab(const JsonFile& file, dom::object vocab, std::vector<std::
 
 // "added_tokens" of tokenizer.json.
 std::vector<AddedToken> parse_added_tokens(const JsonFile& file);
+
+// What "post_processor" puts around texts; nothing where there is none.
+InputTemplate parse_input_template(const JsonFile& file);
 
 // Error if a vocabulary has one of these under another id: one text would have two ids.
 void check_added(const std::string& name, const std::vector<AddedToken>& added, const Spellings& ids);

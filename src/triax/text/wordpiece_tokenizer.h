@@ -24,7 +24,11 @@ struct WordPieceConfig {
   std::vector<AddedToken> added;
   SpecialTokens special;
   std::string post_processor;  // JSON, kept for saving; "" for none
+  InputTemplate inputs = plain_input_template();  // what it says
 };
+
+// Inputs are [CLS] A [SEP] and [CLS] A [SEP] B [SEP].
+void set_bert_inputs(WordPieceConfig& config);
 
 std::unique_ptr<Tokenizer> make_wordpiece_tokenizer(WordPieceConfig config);
 

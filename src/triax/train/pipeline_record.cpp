@@ -62,6 +62,8 @@ Json rank_json(const PipelineRank& rank) {
           {"spans", spans_json(rank.spans)}};
 }
 
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
 // ---- reading ----
 
 // A JSON value and where in which file it stands, for errors.
@@ -104,6 +106,7 @@ class Node {
   std::string place_;
 };
 
+constexpr PipelineShape kAnyShape = {kMostRanks, kMostChunks, kMostMicroBatches};
 constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
 
 PipelineSpan read_span(const Node& node, const PipelineShape& shape) {
@@ -131,6 +134,25 @@ PipelineRank read_rank(const Node& node, const PipelineShape& shape) {
 
 }  // namespace
 
+std::vector<PipelineSpan> pipeline_spans(std::span<const ActionSpan> actions) {
+  std::vector<PipelineSpan> spans;
+  for (const ActionSpan& each : actions) {
+    const Action& action = each.action;
+    if (action.kind == ActionKind::start_send || action.kind == ActionKind::start_receive) continue;
+    spans.push_back({action.kind, action.micro_batch, action.chunk, each.start, each.end});
+  }
+  return spans;
+}
+
+void add_computations(Trace& trace, std::span<const ActionSpan> actions) {
+  constexpr TraceCategory categories[] = {TraceCategory::forward, TraceCategory::backward,
+                                          TraceCategory::backward_input, TraceCategory::backward_weight};
+  for (const ActionSpan& each : actions)
+    if (computes(each.action.kind))
+      trace.add({.category = categories[static_cast<size_t>(each.action.kind)], .start = each.start, .end = each.end,
+                 .micro_batch = each.action.micro_batch, .chunk = each.action.chunk});
+}
+
 std::vector<double> to_numbers(std::span<const PipelineSpan> spans) {
   std::vector<double> numbers;
   numbers.reserve(spans.size() * kNumbers);
@@ -152,6 +174,22 @@ std::vector<PipelineSpan> from_numbers(std::span<const double> numbers) {
                      static_cast<int>(numbers[i + 2]), numbers[i + 3], numbers[i + 4]});
   }
   return spans;
+}
+
+std::vector<PipelineRank> gather_pipeline(Communicator& pipeline, PipelineRank mine, double clock_offset) {
+  for (PipelineSpan& span : mine.spans) span.start += clock_offset, span.end += clock_offset;
+  std::string text = dump(rank_json(mine));
+  auto length = static_cast<int64_t>(text.size());
+  pipeline.all_reduce({&length, {1}, DType::i64}, ReduceOp::max);
+  text.resize(static_cast<size_t>(length), ' ');  // which JSON ignores
+  std::string all(text.size() * static_cast<size_t>(pipeline.size()), ' ');
+  pipeline.all_gather({text.data(), {length}, DType::u8}, {all.data(), {static_cast<int64_t>(all.size())}, DType::u8});
+  std::vector<PipelineRank> ranks;
+  for (size_t at = 0; at < all.size(); at += text.size()) {
+    const Json json = Json::parse(std::string_view(all).substr(at, text.size()));
+    ranks.push_back(read_rank(Node(json, fmt::format("stage {} of the pipeline", ranks.size())), kAnyShape));
+  }
+  return ranks;
 }
 
 PipelineIdle idle_of(const PipelineRecord& record) {
@@ -209,7 +247,7 @@ void write_pipeline(const fs::path& path, const PipelineRecord& record) {
                        {"step", record.step},
                        {"step_seconds", record.step_seconds},
                        {"ranks", ranks}};
-  write_file_atomic(path, object.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n');
+  write_file_atomic(path, dump(object) + '\n');
 }
 
 PipelineRecord read_pipeline(const fs::path& path) {

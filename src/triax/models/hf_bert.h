@@ -1,0 +1,48 @@
+// BERT in the files of Hugging Face: config.json and model.safetensors or its shards (transformers,
+// models/bert/modeling_bert.py). All their matrices are [out, in] as ours; a layer's query, key and value
+// are one tensor here:
+//
+//   embeddings.{word,position,token_type}_embeddings.weight   embedding.{token,position,type}
+//   embeddings.LayerNorm.*                                    embedding.norm.*
+//   encoder.layer.<i>.attention.self.{query,key,value}.*      layers.<i>.qkv.* [3, a, d, h]
+//   encoder.layer.<i>.attention.output.dense.*, .LayerNorm.*  layers.<i>.attention_output.*, attention_norm.*
+//   encoder.layer.<i>.intermediate.dense.*                    layers.<i>.mlp_up.*
+//   encoder.layer.<i>.output.dense.*, .LayerNorm.*            layers.<i>.mlp_down.*, mlp_norm.*
+//   pooler.dense.*                                            pooler.*
+//   cls.predictions.transform.dense.*, .LayerNorm.*           masked.transform.*, masked.norm.*
+//   cls.predictions.bias, cls.seq_relationship.*              masked.bias, order.*
+//   classifier.* or qa_outputs.*                              classifier.*
+//
+// The pre-LayerNorm model is their megatron-bert: no embeddings.LayerNorm; encoder.layer.<i>.attention.ln.*,
+// encoder.layer.<i>.ln.* and encoder.ln.* are attention_norm, mlp_norm and final_norm. All names
+// with or without "bert." in front; old files say gamma and beta for the weight and bias of norms.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "triax/models/bert.h"
+
+namespace triax {
+
+struct HfBertConfig {
+  BertConfig model;
+  BertHeadConfig head;               // as "architectures" says; none for what is no known head
+  std::vector<std::string> labels;   // "id2label"; empty when the file has none
+};
+
+// Throws Error, naming file and key, for a model that is not BERT or has a variation that is not computed.
+HfBertConfig read_hf_bert_config(const std::filesystem::path& directory);
+std::string hf_bert_config_json(const HfBertConfig& config);
+
+// Fills the parameters from the directory. Parameters of the head (and the pooler) that it does not have
+// keep what they hold; their names are returned. Throws when one of the encoder is missing, or has
+// another shape.
+std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model);
+
+// Writes config.json and model.safetensors to an existing directory. A classifier of two layers has
+// "classifier.hidden.*" besides, which only triax reads.
+void write_hf_bert(const std::filesystem::path& directory, const Bert& model, const std::vector<std::string>& labels);
+
+}  // namespace triax

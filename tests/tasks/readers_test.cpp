@@ -1,0 +1,233 @@
+// What the readers make of files, and of damaged ones.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "triax/base/error.h"
+#include "triax/base/file.h"
+#include "triax/base/rng.h"
+#include "triax/tasks/cases.h"
+#include "triax/tasks/conll.h"
+#include "triax/tasks/relation.h"
+#include "triax/tasks/squad.h"
+
+namespace triax::tasks {
+namespace {
+
+constexpr ReadOptions kSkip = {.skip_bad = true};
+
+template <typename F>
+std::string error_of(F&& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Conll, ReadsSentencesDocumentsAndScheme) {
+  const ConllFile file = parse_conll("-DOCSTART-\t-X-\tO\n\nIn\tIN\tO\nNew\tNN\tB-LOC\r\nYork\tNN\tI-LOC\n\n\n-DOCSTART-\t-X-\tO\n\nA\tX\tO\n", "a.tsv");
+  ASSERT_EQ(file.sentences.size(), 2u);
+  EXPECT_EQ(file.sentences[0].words, (std::vector<std::string>{"In", "New", "York"}));
+  EXPECT_EQ(file.sentences[0].tags, (std::vector<std::string>{"O", "B-LOC", "I-LOC"}));
+  EXPECT_EQ(file.sentences[0].line, 3u);
+  EXPECT_EQ(file.sentences[0].document, 1);
+  EXPECT_EQ(file.sentences[1].document, 2);
+  EXPECT_EQ(file.types, (std::set<std::string>{"LOC"}));
+  EXPECT_EQ(file.scheme, TagScheme::iob2);
+  EXPECT_EQ(parse_conll("a I-X\nb B-X\n", "a").scheme, TagScheme::iob1);
+  EXPECT_EQ(parse_conll("a B-X\nb E-X\n", "a").scheme, TagScheme::iobes);
+  EXPECT_EQ(parse_conll("a U-X\n", "a").scheme, TagScheme::iobes);
+}
+
+TEST(Conll, NamesWhatIsWrong) {
+  EXPECT_EQ(error_of([] { parse_conll("a O\nb\n", "x.txt"); }),
+            "x.txt:2: \"b\" has no tag; correct it, or say --skip-bad to leave such records out");
+  EXPECT_NE(error_of([] { parse_conll("a O\nb Q-X\n", "x"); }).find("x:2: \"Q-X\" is not a tag"), std::string::npos);
+  EXPECT_NE(error_of([] { parse_conll("a X O\nb O\n", "x"); }).find("x:2: 2 columns, where the file began with 3"), std::string::npos);
+  EXPECT_NE(error_of([] { parse_conll("a\xff O\n", "x"); }).find("x:1: not UTF-8"), std::string::npos);
+  EXPECT_NE(error_of([] { parse_conll("\n\n", "x"); }).find("there is no sentence"), std::string::npos);
+  // Skipping leaves out whole sentences, each counted once.
+  const ConllFile file = parse_conll("a O\n\nb\nc\n\nd O\n", "x", kSkip);
+  EXPECT_EQ(file.sentences.size(), 2u);
+  EXPECT_EQ(file.bad.count, 1u);
+  EXPECT_EQ(file.bad.examples.at(0), "x:3: \"b\" has no tag");
+}
+
+TEST(Entities, ConvertBetweenSchemes) {
+  const std::vector<std::string> iob2 = {"B-A", "I-A", "B-A", "O", "B-B"};
+  EXPECT_EQ(convert_tags(iob2, TagScheme::iobes), (std::vector<std::string>{"B-A", "E-A", "S-A", "O", "S-B"}));
+  EXPECT_EQ(convert_tags(iob2, TagScheme::iob1), (std::vector<std::string>{"I-A", "I-A", "B-A", "O", "I-B"}));
+  for (const auto scheme : {TagScheme::iob1, TagScheme::iob2, TagScheme::iobes})
+    EXPECT_EQ(convert_tags(convert_tags(iob2, scheme), TagScheme::iob2), iob2);
+  const std::vector<std::string> broken = {"I-A", "O", "I-A", "I-B", "E-B", "I-B"};
+  EXPECT_EQ(convert_tags(broken, TagScheme::iob2), (std::vector<std::string>{"B-A", "O", "B-A", "B-B", "I-B", "B-B"}));
+  const std::vector<Entity> overlapping = {{"A", 0, 2}, {"B", 1, 3}};
+  EXPECT_THROW(tags_of(overlapping, 3, TagScheme::iob2), Error);
+}
+
+const char* const kSquad = R"({"version": "1.1", "data": [{"title": "T", "paragraphs": [{"context": "Ünïcode: the cat, the cat.",
+  "qas": [{"id": "a", "question": "Who?", "answers": [{"text": "cat", "answer_start": 13}, {"text": "cat", "answer_start": 20},
+           {"text": "dog", "answer_start": 1}, {"text": "Ünïcode", "answer_start": 0}, {"text": "cat", "answer_start": -7}, {"text": "cat", "answer_start": 999}]},
+          {"id": "b", "question": "None?", "answers": [], "is_impossible": true}]}]}]})";
+
+TEST(Squad, PlacesAnswersByBytesAndRealignsThem) {
+  const QuestionFile file = parse_squad(kSquad, "s.json");
+  ASSERT_EQ(file.questions.size(), 2u);
+  const Question& q = file.questions[0];
+  EXPECT_EQ(file.version, "1.1");
+  EXPECT_EQ(q.title, "T");
+  ASSERT_EQ(q.answers.size(), 6u);
+  EXPECT_EQ(q.answers[0].place, (ByteRange{15, 18}));  // two letters before it take two bytes
+  EXPECT_EQ(q.answers[1].place, (ByteRange{24, 27}));  // said one too early
+  EXPECT_EQ(q.answers[2].place, std::nullopt);
+  EXPECT_EQ(q.answers[3].place, (ByteRange{0, 9}));
+  EXPECT_EQ(q.answers[5].place, (ByteRange{24, 27}));
+  EXPECT_EQ(file.placed, 2);
+  EXPECT_EQ(file.moved, 3);
+  EXPECT_EQ(file.lost, 1);
+  EXPECT_EQ(file.lost_examples.at(0), "s.json: article 1, paragraph 1, question 1 (id a): the answer \"dog\" is not in its context");
+  EXPECT_TRUE(file.questions[1].impossible);
+}
+
+TEST(Squad, NamesWhatIsWrong) {
+  const auto with_question = [](const std::string& question) {
+    return R"({"data": [{"title": "T", "paragraphs": [{"context": "c", "qas": [)" + question + "]}]}]}";
+  };
+  EXPECT_EQ(error_of([] { parse_squad("{\n\"data\": [}\n", "s"); }), "s:2: not JSON (byte 12 of the file)");
+  EXPECT_NE(error_of([] { parse_squad("[]", "s"); }).find("s: there is no \"data\" list"), std::string::npos);
+  EXPECT_NE(error_of([&] { parse_squad(with_question(R"({"id": "a"})"), "s"); }).find("s: article 1, paragraph 1, question 1 (id a): there is no text \"question\""), std::string::npos);
+  EXPECT_NE(error_of([&] { parse_squad(with_question(R"({"id": "a", "question": "q", "answers": [{"text": 3}]})"), "s"); }).find("an answer has no \"text\""), std::string::npos);
+  EXPECT_NE(error_of([&] { parse_squad(with_question(R"({"id": "a", "question": "q"}, {"id": "a", "question": "q"})"), "s"); }).find("its id was there before"), std::string::npos);
+  const QuestionFile file = parse_squad(with_question(R"({"id": "a", "question": "q"}, {"id": "a", "question": "q"}, 7)"), "s", kSkip);
+  EXPECT_EQ(file.questions.size(), 1u);
+  EXPECT_EQ(file.bad.count, 2u);
+}
+
+TEST(Bioasq, SnippetsBecomeQuestions) {
+  const FactoidFile file = parse_bioasq(R"({"questions": [{"id": "q1", "type": "factoid", "body": "Which gene?",
+    "snippets": [{"text": "The GENE tp53 is it."}, {"text": "Nothing."}], "exact_answer": ["TP53", "p53"]}]})", "b.json");
+  const QuestionFile questions = as_questions(file);
+  ASSERT_EQ(questions.questions.size(), 2u);
+  EXPECT_EQ(questions.questions[0].id, "q1_001");
+  ASSERT_EQ(questions.questions[0].answers.size(), 2u);
+  EXPECT_EQ(questions.questions[0].answers[0].text, "tp53");
+  EXPECT_EQ(questions.questions[0].answers[1].text, "p53");
+  EXPECT_TRUE(questions.questions[1].impossible);
+  EXPECT_NE(error_of([] { parse_bioasq(R"({"questions": [{"id": "q", "type": "factoid"}]})", "b"); }).find("b: question 1: there is no \"body\""), std::string::npos);
+}
+
+TEST(Cases, ReadsJsonLinesAndColumns) {
+  const CaseFile lines = parse_cases("{\"text\": \"a\", \"label\": \"x\"}\n\n{\"text\": \"b\", \"label\": 2}\n", "c.jsonl");
+  ASSERT_EQ(lines.cases.size(), 2u);
+  EXPECT_EQ(lines.cases[1].label, "2");
+  EXPECT_EQ(lines.cases[1].line, 3u);
+  CaseOptions glue;
+  glue.fields = {.text = "sentence1", .pair = "sentence2", .label = "gold_label", .id = "id", .choices = ""};
+  const CaseFile named = parse_cases("id\tsentence1\tsentence2\tgold_label\n7\tA \"b\tc\tneutral\n", "m.tsv", glue);
+  ASSERT_EQ(named.cases.size(), 1u);
+  EXPECT_EQ(named.cases[0].text, "A \"b");
+  EXPECT_EQ(named.cases[0].pair, "c");
+  EXPECT_EQ(named.cases[0].id, "7");
+  CaseOptions numbered;
+  numbered.fields = {.text = "2", .pair = "", .label = "1", .id = "", .choices = ""};
+  EXPECT_EQ(parse_cases("y\tone\nn\ttwo\n", "n.tsv", numbered).cases.at(0).label, "y");
+  EXPECT_NE(error_of([&] { parse_cases("a\tb\n", "m.tsv", glue); }).find("m.tsv: there is no column \"sentence1\"; the first line names a, b"), std::string::npos);
+}
+
+TEST(Cases, NamesWhatIsWrong) {
+  EXPECT_NE(error_of([] { parse_cases("{\"text\": \"a\"}\n", "c"); }).find("c:1: there is no label"), std::string::npos);
+  EXPECT_NE(error_of([] { parse_cases("{\"text\": \"a\", \"label\": \"x\"}\n{\"txt\"\n", "c"); }).find("c:2: not JSON"), std::string::npos);
+  CaseOptions number;
+  number.need_number = true;
+  EXPECT_NE(error_of([&] { parse_cases("{\"text\": \"a\", \"label\": \"nan\"}", "c", number); }).find("\"nan\" is not a number"), std::string::npos);
+  CaseFile file = parse_cases("{\"text\": \"a\", \"label\": \"x\"}\n{\"text\": \"b\", \"label\": \"y\"}\n", "c");
+  const LabelSet labels({"x"});
+  EXPECT_NE(error_of([&] { labels.remove_unknown(file, "c", {}); }).find("c:2: the label \"y\" is none of x"), std::string::npos);
+  file = parse_cases("{\"text\": \"a\", \"label\": \"x\"}\n{\"text\": \"b\", \"label\": \"y\"}\n", "c");
+  labels.remove_unknown(file, "c", kSkip);
+  EXPECT_EQ(file.cases.size(), 1u);
+  EXPECT_EQ(file.bad.count, 1u);
+}
+
+TEST(Cases, ReadsRace) {
+  const std::string passage = R"({"id": "p", "article": "Text.", "questions": ["Q1?", "Q2?"], "options": [["a","b"],["c","d"]], "answers": ["B", "A"]})";
+  for (const std::string& text : {passage, passage + "\n" + R"({"article": 3})"}) {
+    const CaseFile file = parse_race(text, "r", kSkip);
+    ASSERT_EQ(file.cases.size(), 2u);
+    EXPECT_EQ(file.cases[0].label, "1");
+    EXPECT_EQ(file.cases[1].id, "p-1");
+    EXPECT_EQ(file.cases[1].choices, (std::vector<std::string>{"c", "d"}));
+  }
+  EXPECT_NE(error_of([] { parse_race(R"({"article": "", "questions": ["q"], "options": [["a","b"]], "answers": ["C"]})", "r"); }).find("the answer \"C\" is none of the 2 options"), std::string::npos);
+}
+
+TEST(Relation, FindsTheMarks) {
+  std::string reason;
+  const std::string text = "The [[ drug ]] blocks << the gene >>.";
+  const auto pair = find_marked(text, reason);
+  ASSERT_TRUE(pair);
+  EXPECT_EQ(text.substr(pair->first.name.begin, pair->first.name.end - pair->first.name.begin), "the gene");
+  EXPECT_EQ(text.substr(pair->second.whole.begin, pair->second.whole.end - pair->second.whole.begin), "[[ drug ]]");
+  EXPECT_EQ(hide_names(text, *pair, "@GENE$", "@CHEMICAL$"), "The @CHEMICAL$ blocks @GENE$.");
+  EXPECT_TRUE(find_marked("@GENE$ and @CHEM-GENE$", reason));
+  EXPECT_TRUE(find_marked("[E1]a[/E1] [E2] b [/E2]", reason));
+  EXPECT_FALSE(find_marked("<< a >> << b >> [[ c ]]", reason));
+  EXPECT_EQ(reason, "2 entities are marked by << >> and 1 by [[ ]]; one of each is expected");
+  EXPECT_FALSE(find_marked("<< a [[ b ]] >>", reason));
+  EXPECT_EQ(reason, "the two marked entities overlap");
+  EXPECT_FALSE(find_marked("nothing @ all", reason));
+  EXPECT_EQ(chemprot_group("INDIRECT_DOWNREGULATOR"), "CPR:4");
+  EXPECT_EQ(chemprot_group("MODULATOR"), "false");
+}
+
+// Damaged copies of good files are read, refused with an Error, or skipped; nothing else happens.
+template <typename Parse>
+void fuzz(const std::string& good, uint32_t seed, Parse&& parse) {
+  uint64_t state = seed;
+  const auto random = [&state](size_t below) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return static_cast<size_t>(state >> 33) % below;
+  };
+  constexpr std::string_view kPieces = "{}[]\",:\t\n\r \\-0eE.<>@$BIO\xff\xc3\xe2\x80";
+  for (int round = 0; round < 1500; ++round) {
+    std::string text = good;
+    for (size_t n = 1 + random(4); n > 0 && !text.empty(); --n) {
+      const size_t at = random(text.size());
+      switch (random(4)) {
+        case 0: text[at] = kPieces[random(kPieces.size())]; break;
+        case 1: text.erase(at, 1 + random(12)); break;
+        case 2: text.insert(at, 1, kPieces[random(kPieces.size())]); break;
+        default: text.resize(at);
+      }
+    }
+    for (const bool skip : {false, true}) {
+      try {
+        parse(text, ReadOptions{.skip_bad = skip});
+      } catch (const Error&) {
+      }
+    }
+  }
+}
+
+TEST(Fuzz, EveryReader) {
+  fuzz("a\tO\nb\tB-X\nc\tI-X\n\nd\tO\n", 1, [](const std::string& t, const ReadOptions& o) { parse_conll(t, "f", o); });
+  fuzz(kSquad, 2, [](const std::string& t, const ReadOptions& o) { parse_squad(t, "f", o); });
+  fuzz(R"({"questions": [{"id": "q1", "type": "factoid", "body": "W?", "snippets": [{"text": "The TP53."}], "exact_answer": [["TP53"]]}]})", 3,
+       [](const std::string& t, const ReadOptions& o) { as_questions(parse_bioasq(t, "f", o)); });
+  fuzz("{\"text\": \"<< a >> [[ b ]]\", \"label\": \"x\"}\n{\"text\": \"b\", \"label\": 1}\n", 4, [](const std::string& t, const ReadOptions& o) {
+    CaseOptions options;
+    options.skip_bad = o.skip_bad;
+    CaseFile file = parse_cases(t, "f", options);
+    check_marks(file, "f", o);
+  });
+  fuzz(R"({"article": "Text.", "questions": ["Q1?"], "options": [["a","b"]], "answers": ["B"]})", 5,
+       [](const std::string& t, const ReadOptions& o) { parse_race(t, "f", o); });
+  EXPECT_NO_THROW(parse_squad(kSquad, "f"));
+  const std::string deep(200000, '[');
+  EXPECT_THROW(parse_squad(deep, "f"), Error);
+}
+
+}  // namespace
+}  // namespace triax::tasks
