@@ -103,7 +103,7 @@ double gather_seconds(const Hardware& hardware, const GroupPlace& place, double 
   double seconds = 0;
   if (in_node > 1) seconds = moved / hardware.node.link_bandwidth;
   if (nodes > 1) seconds = std::max(seconds, moved / adapter_share(hardware, place.groups_in_node));
-  return seconds + (nodes > 1 ? (nodes - 1) * hardware.network.latency : hardware.node.link_latency);
+  return seconds + (nodes > 1 ? nodes * hardware.network.latency : 0) + (in_node > 1 ? hardware.node.link_latency : 0);
 }
 
 double all_reduce_seconds(const Hardware& hardware, const GroupPlace& place, double bytes) {

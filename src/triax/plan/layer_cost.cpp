@@ -79,7 +79,9 @@ LayerTimes layer_times(const StepPlan& plan, const Hardware& hardware) {
   times.backward_input.memory = traffic_seconds(c, software.fused_operators ? kBackward : kBackwardUnfused);
   // The all-reduce after an input gradient can run beside the weight gradient; with sequence parallelism half of the
   // exchange comes before the input gradient, which needs it.
-  const double hidden = software.overlap_tensor ? std::min((c.sequence_parallel ? 2 : 4) * tensor_gather(c), times.backward_weight.gemm) : 0;
+  // With split backwards the two are not neighbours.
+  const bool overlaps = software.overlap_tensor && plan.schedule != ScheduleKind::zb_h1;
+  const double hidden = overlaps ? std::min((c.sequence_parallel ? 2 : 4) * tensor_gather(c), times.backward_weight.gemm) : 0;
   times.backward_input.tensor = std::max(0.0, 4 * tensor_gather(c) - hidden);
   return times;
 }
