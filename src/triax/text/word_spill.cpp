@@ -49,7 +49,8 @@ template <typename Body>
 void for_each_word(std::span<const fs::path> runs, Body&& body) {
   std::vector<Cursor> cursors;
   for (const fs::path& run : runs) {
-    Cursor cursor{.file = MappedFile(run)};
+    Cursor cursor;
+    cursor.file = MappedFile(run);
     if (cursor.next()) cursors.push_back(std::move(cursor));
   }
   const auto later = [](const Cursor& a, const Cursor& b) { return a.word > b.word; };
