@@ -64,6 +64,7 @@ function(triax_test name)
     TRIAX_BINARY="${CMAKE_BINARY_DIR}/triax")
   target_link_libraries(test_${name} PRIVATE triax_flags ${ARG_LIBS} GTest::gtest GTest::gtest_main)
   target_precompile_headers(test_${name} REUSE_FROM triax_test_header)
+  set_target_properties(test_${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
   gtest_discover_tests(test_${name} TEST_PREFIX "${name}." PROPERTIES LABELS ${name} TIMEOUT 300
                        DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST)
 endfunction()
