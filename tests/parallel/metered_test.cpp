@@ -85,10 +85,11 @@ TEST(Metered, TracesOperationsAndWaits) {
     EXPECT_EQ(span.bytes >= 0, span.category != TraceCategory::idle);
     EXPECT_EQ(span.arrow != 0, span.category == TraceCategory::send || span.category == TraceCategory::receive);
   }
-  EXPECT_EQ(names, (std::vector<std::string>{"tensor all_gather", "idle wait all_gather", "tensor broadcast", "idle wait broadcast",
-                                             "tensor reduce_scatter", "idle wait reduce_scatter", "tensor all_reduce", "idle wait all_reduce",
-                                             "send send", "idle wait send", "send send", "idle wait send",
-                                             "receive receive", "idle wait receive", "receive receive", "idle wait receive", "idle barrier"}));
+  EXPECT_EQ(names, (std::vector<std::string>{
+                       "tensor all_gather", "idle wait all_gather", "tensor broadcast", "idle wait broadcast",
+                       "tensor reduce_scatter", "idle wait reduce_scatter", "tensor all_reduce", "idle wait all_reduce",
+                       "send send", "idle wait send", "send send", "idle wait send", "receive receive",
+                       "idle wait receive", "receive receive", "idle wait receive", "idle barrier"}));
 }
 
 // The arrows of a rank's sends are those of the next rank's receives, in order, and all different.

@@ -102,7 +102,7 @@ std::vector<Case> all_cases(int ranks) {
                   const GridShape shape{t, p, ranks / (t * p), "tp-dp-pp"};
                   const bool useful = (t > 1 || !sp) && (shape.data_parallel > 1 || zero == 0) &&
                                       (p > 1 || kind == ScheduleKind::gpipe || kind == ScheduleKind::one_f_one_b);
-                  const bool possible = (v == 1) == (kind != ScheduleKind::interleaved_1f1b) && p * v - 1 <= 4 &&
+                  const bool possible = kGlobalBatch % (micro * shape.data_parallel) == 0 && (v == 1) == (kind != ScheduleKind::interleaved_1f1b) && p * v - 1 <= 4 &&
                                         (kind != ScheduleKind::zb_h1 || recompute != Recompute::full);
                   if (!useful || !possible) continue;
                   EngineConfig config = small_gpt(micro);

@@ -69,13 +69,13 @@ TEST(WordCounts, LeaveOutTheRarestWhereMemoryEnds) {
     runs.push_back(directory.path() / text);
     write_word_run(count({text}, {.rule = WordRule::spaces}), runs.back());
   }
-  EXPECT_EQ(as_map(merge_word_runs(runs, 1 << 20)),
+  EXPECT_EQ(as_map(merge_word_runs(runs, WordRule::gpt2, 1 << 20)),
             (std::map<std::string, uint64_t>{{"a", 5}, {"b", 4}, {"c", 1}, {"d", 2}, {"e", 1}}));
-  const WordCounts some = merge_word_runs(runs, 4 * 110);
+  const WordCounts some = merge_word_runs(runs, WordRule::gpt2, 4 * 110);
   EXPECT_EQ(as_map(some), (std::map<std::string, uint64_t>{{"a", 5}, {"b", 4}, {"d", 2}}));
   EXPECT_EQ(some.words_left_out, 2u);
   EXPECT_EQ(some.occurrences_left_out, 2u);
-  EXPECT_THROW(merge_word_runs(runs, 10), Error);
+  EXPECT_THROW(merge_word_runs(runs, WordRule::gpt2, 10), Error);
 }
 
 std::string trained_wordpiece(const std::vector<std::string>& documents, WordPieceTrainerOptions options) {

@@ -8,7 +8,8 @@
 namespace triax::test {
 
 // One step of the schedule, with computations and waits as spans.
-inline PipelineRecord simulated_record(ScheduleKind kind, const PipelineShape& shape, const ActionTimes& times = {0.010, 0.012, 0.008, 0}) {
+inline PipelineRecord simulated_record(ScheduleKind kind, const PipelineShape& shape,
+                                       const ActionTimes& times = {0.010, 0.012, 0.008, 0}) {
   const auto lists = schedules(kind, shape);
   const Simulation simulation = simulate(lists, shape, times);
   PipelineRecord record{.schedule = kind, .shape = shape, .tensor_parallel = 2, .data_parallel = 3, .step = 20,

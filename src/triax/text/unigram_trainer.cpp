@@ -78,7 +78,10 @@ std::string train_unigram(const WordCounts& counts, const UnigramTrainerOptions&
   };
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &words, &model);
-  check(status.ok(), "a Unigram vocabulary of {} cannot be learned: {}", options.vocab_size, status.message());
+  // Its messages begin with the place in its sources: "./src/...(660) [...] Vocabulary size too high".
+  std::string_view message = status.message();
+  if (const size_t place = message.find("] "); place != std::string_view::npos) message.remove_prefix(place + 2);
+  check(status.ok(), "a Unigram vocabulary of {} cannot be learned: {}", options.vocab_size, message);
   return model;
 }
 

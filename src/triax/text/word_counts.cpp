@@ -204,10 +204,12 @@ void WordCounter::count_batch() {
   });
   batch_.clear();
   document_ends_.clear();
-  // Gathering and sorting take about as much again, and a table that grows its double.
+  // Gathering and sorting take about as much again, and a table that grows its double. Learning a Unigram vocabulary
+  // takes several times as much.
+  const uint64_t share = options_.rule == WordRule::spaces ? 10 : 4;
   size_t memory = 0;
   for (const auto& table : tables_) memory += table->memory_bytes();
-  if (options_.memory_bytes > 0 && memory > options_.memory_bytes / 4) spill();
+  if (options_.memory_bytes > 0 && memory > options_.memory_bytes / share) spill();
 }
 
 // All tables as one, sorted; they are then gone.
@@ -234,7 +236,7 @@ WordCounts WordCounter::finish() {
   bytes_ = documents_ = 0;
   if (runs_.empty()) return gather();
   spill();
-  WordCounts counts = merge_word_runs(runs_, options_.memory_bytes);
+  WordCounts counts = merge_word_runs(runs_, options_.rule, options_.memory_bytes);
   std::filesystem::remove_all(options_.spill_directory);
   runs_.clear();
   return counts;

@@ -13,6 +13,6 @@ void write_word_run(const WordCounts& counts, const std::filesystem::path& path)
 
 // The sum of the runs: all words where learning from them takes at most `memory_bytes`, else those with the highest
 // counts (words of equal count stay together, or go together).
-WordCounts merge_word_runs(std::span<const std::filesystem::path> runs, uint64_t memory_bytes);
+WordCounts merge_word_runs(std::span<const std::filesystem::path> runs, WordRule rule, uint64_t memory_bytes);
 
 }  // namespace triax::text

@@ -16,7 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kNumbers = 5;  // of a span in a flat list
 constexpr int kMostRanks = 1 << 16, kMostChunks = 1 << 10, kMostMicroBatches = 1 << 20;
 
 template <typename Enum>
@@ -111,7 +110,7 @@ constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
 
 PipelineSpan read_span(const Node& node, const PipelineShape& shape) {
   const std::vector<Node> fields = node.list();
-  node.require(fields.size() == kNumbers, "[kind, micro-batch, chunk, start, end]");
+  node.require(fields.size() == 5, "[kind, micro-batch, chunk, start, end]");
   const std::optional<ActionKind> kind = action_named(fields[0].text());
   fields[0].require(kind.has_value(), "the name of an action, such as \"forward\"");
   const PipelineSpan span{*kind, fields[1].small(0, shape.micro_batches - 1), fields[2].small(0, shape.virtual_pipeline - 1),
@@ -151,29 +150,6 @@ void add_computations(Trace& trace, std::span<const ActionSpan> actions) {
     if (computes(each.action.kind))
       trace.add({.category = categories[static_cast<size_t>(each.action.kind)], .start = each.start, .end = each.end,
                  .micro_batch = each.action.micro_batch, .chunk = each.action.chunk});
-}
-
-std::vector<double> to_numbers(std::span<const PipelineSpan> spans) {
-  std::vector<double> numbers;
-  numbers.reserve(spans.size() * kNumbers);
-  for (const PipelineSpan& span : spans)
-    numbers.insert(numbers.end(), {static_cast<double>(span.kind), static_cast<double>(span.micro_batch),
-                                   static_cast<double>(span.chunk), span.start, span.end});
-  return numbers;
-}
-
-std::vector<PipelineSpan> from_numbers(std::span<const double> numbers) {
-  check(numbers.size() % kNumbers == 0, "{} numbers are not a list of pipeline spans", numbers.size());
-  std::vector<PipelineSpan> spans;
-  for (size_t i = 0; i < numbers.size(); i += kNumbers) {
-    const double kind = numbers[i];
-    const bool sound = kind >= 0 && kind <= static_cast<double>(ActionKind::wait_receive) &&
-                       std::fabs(numbers[i + 1]) < 1e9 && std::fabs(numbers[i + 2]) < 1e9;
-    check(sound, "number {} of a list of pipeline spans is {}, {}, {}", i, kind, numbers[i + 1], numbers[i + 2]);
-    spans.push_back({static_cast<ActionKind>(static_cast<int>(kind)), static_cast<int>(numbers[i + 1]),
-                     static_cast<int>(numbers[i + 2]), numbers[i + 3], numbers[i + 4]});
-  }
-  return spans;
 }
 
 std::vector<PipelineRank> gather_pipeline(Communicator& pipeline, PipelineRank mine, double clock_offset) {

@@ -28,11 +28,6 @@ std::vector<PipelineSpan> pipeline_spans(std::span<const ActionSpan> actions);
 // The computations among it as spans of the trace.
 void add_computations(Trace& trace, std::span<const ActionSpan> actions);
 
-// One flat list of numbers, for gathering the spans of other ranks, and back. from_numbers() throws
-// Error for numbers that to_numbers() does not make.
-std::vector<double> to_numbers(std::span<const PipelineSpan> spans);
-std::vector<PipelineSpan> from_numbers(std::span<const double> numbers);
-
 struct PipelineRank {
   int rank = 0;  // in the world
   std::vector<PipelineSpan> spans{};
