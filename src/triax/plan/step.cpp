@@ -203,7 +203,7 @@ StepPrediction predict_step(const StepPlan& plan, const Hardware& hardware, Deta
     backward = std::max(backward, rank_backward);
     most_weights = std::max(most_weights, parameters_of_rank(plan, rank));
   }
-  result.bubble = 1 - busy / (result.pipeline_seconds * static_cast<double>(plan.pipeline_parallel));
+  result.bubble = plan.pipeline_parallel == 1 ? 0 : 1 - busy / (result.pipeline_seconds * static_cast<double>(plan.pipeline_parallel));
   result.data_seconds = data_seconds(plan, hardware, most_weights, backward);
   const double owned = most_weights / (plan.zero_stage >= 1 ? static_cast<double>(plan.data_parallel) : 1);
   result.optimizer_seconds = profiled(plan, hardware) >= 0 ? owned * hardware.profile.optimizer_per_parameter
