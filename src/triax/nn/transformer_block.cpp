@@ -40,8 +40,8 @@ BlockParameters declare_block(const BlockConfig& config, int64_t layer, int tp_r
                               ParameterTable& table) {
   const int64_t h = config.hidden_size, a = config.num_heads, d = config.head_dim();
   const int64_t f = config.ffn_hidden_size;
-  const std::string name = "layers." + std::to_string(layer), prefix = name + ".";
-  table.begin_unit(name, true);
+  const std::string unit = "layers." + std::to_string(layer), prefix = unit + ".";
+  table.begin_unit(unit, true);
   const auto part = [&](int axis, const char* name, Shape shape, Init init) {
     return split_along(axis, prefix + name, shape, init, tp_rank, tp_size);
   };

@@ -53,7 +53,7 @@ double adapter_share(const Hardware& hardware, int64_t senders) {
 
 fs::path find_hardware(const std::string& name) {
   if (fs::exists(name)) return name;
-  for (const fs::path folder : {fs::path("configs/hardware"), fs::path(TRIAX_HARDWARE_SOURCE), fs::path(TRIAX_HARDWARE_INSTALLED)})
+  for (const fs::path& folder : {fs::path("configs/hardware"), fs::path(TRIAX_HARDWARE_SOURCE), fs::path(TRIAX_HARDWARE_INSTALLED)})
     if (fs::exists(folder / (name + ".toml"))) return folder / (name + ".toml");
   fail("hardware {} is neither a file nor a name in configs/hardware; there are selene, dgx-2h, dgx-h100, dgx-h200 and cpu, "
        "and `triax plan calibrate` writes one for this machine", name);
