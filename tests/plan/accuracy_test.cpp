@@ -153,7 +153,9 @@ TEST(Ablation, DataParallelismIsCheapest) {
     for (const int64_t t : {2, 4, 8, 16, 32}) {
       if (batch % (64 / t) != 0) continue;
       const double s = seconds(published_plan(model, t, 1, 64, 1, 1, batch), software_2021(true));
-      if (batch == 512) EXPECT_GT(s, before) << "t " << t << ", batch " << batch;
+      if (batch == 512) {
+        EXPECT_GT(s, before) << "t " << t << ", batch " << batch;
+      }
       before = s;
     }
   }

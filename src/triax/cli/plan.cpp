@@ -7,14 +7,18 @@
 #include "triax/base/file.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
+#include "triax/comm/world.h"
+#include "triax/plan/calibrate.h"
+#include "triax/plan/compare.h"
 #include "triax/plan/page.h"
 #include "triax/plan/tables.h"
+#include "triax/train/engine_plan.h"
 
 namespace triax::cli {
 namespace {
 
 struct PlanOptions {
-  std::string run, hardware = "selene", output, html, trace;
+  std::string run, hardware = "selene", output, html, trace, compare;
   std::vector<std::string> settings, hardware_settings, keep;
   int64_t devices = 0;
   double tokens = 0;
@@ -52,6 +56,10 @@ Candidate choose(const PlanOptions& options, const StepPlan& base, const Hardwar
 }
 
 void plan_run(const PlanOptions& options) {
+  if (!options.compare.empty()) {
+    fmt::print("{}", compare_with_run(options.compare, load_hardware(options.hardware, options.hardware_settings)));
+    return;
+  }
   check(!options.run.empty(), "triax plan needs a run: triax plan configs/gpt-76b.toml --hardware selene --devices 1024");
   const RunConfig run = load_run(options);
   const Hardware hardware = load_hardware(options.hardware, options.hardware_settings);
@@ -59,7 +67,12 @@ void plan_run(const PlanOptions& options) {
   const int64_t named = run.parallel.tensor_parallel * run.parallel.pipeline_parallel * run.parallel.data_parallel;
   searched.devices = options.devices > 0 ? options.devices : options.evaluate_only && named > 0 ? named : hardware.devices();
   searched.keep.insert(options.keep.begin(), options.keep.end());
-  const StepPlan base = plan_of(run, searched.devices);
+  StepPlan base = plan_of(run, searched.devices);
+  if (options.evaluate_only && hardware.device.kind == "cpu" && base.pipeline_parallel > 1 && base.stage_layers.empty()) {
+    RunConfig trained = run;  // as the trainer cuts it
+    trained.resolve(static_cast<int>(base.devices()));
+    base.stage_layers = plan_engine(trained.engine(), {}).stage_layers;
+  }
   fmt::print("{}: {} parameters, s {}, global batch {}; {} x {} ({})\n", options.run, format_count(static_cast<double>(run.model.num_parameters())),
              base.sequence_length, base.global_batch_size, options.evaluate_only ? base.devices() : searched.devices, hardware.device.name, options.hardware);
   const Candidate best = choose(options, base, hardware, searched);
@@ -101,6 +114,55 @@ void plan_run(const PlanOptions& options) {
   }
 }
 
+struct CalibrateOptions {
+  std::string run, output = "this-machine.toml";
+  std::vector<std::string> settings;
+  double seconds = 20;
+};
+
+int calibrate_machine(const CalibrateOptions& options, World& world) {
+  if (world.rank() == 0) fmt::print(stderr, "measuring {} rank{}, about {:.0f} s\n", world.size(), world.size() == 1 ? "" : "s", 2 * options.seconds);
+  Hardware hardware = calibrate(world, options.seconds);
+  if (!options.run.empty()) {
+    PlanOptions named;
+    named.run = options.run, named.settings = options.settings;
+    RunConfig run = load_run(named);
+    run.parallel = {};
+    run.train.global_batch_size = run.train.micro_batch_size;
+    run.train.batch_ramp_start = 0;
+    run.resolve();
+    profile_layers(world, run, options.seconds, hardware);
+  }
+  if (world.rank() != 0) return 0;
+  const std::string title = fmt::format("# Measured by `triax plan calibrate` with {} ranks on {}.\n# Prices, power, storage and failures are not measured: set them.\n\n",
+                                        world.size(), world.host());
+  write_file_atomic(options.output, title + ConfigFields(hardware).print(true));
+  fmt::print("{}\n  matrix products  {:.1f} GFLOP/s at best\n  memory           {:.1f} GB/s\n", hardware.device.name, hardware.device.peak_flops * 1e-9,
+             hardware.device.memory_bandwidth * 1e-9);
+  if (world.size() > 1)
+    fmt::print("  between ranks    {:.2f} GB/s, {:.1f} us\n", hardware.node.link_bandwidth * 1e-9, hardware.node.link_latency * 1e6);
+  for (size_t i = 0; i < hardware.profile.tensor_parallel.size(); ++i)
+    fmt::print("  a layer, t = {}    {:.2f} ms forward, {:.2f} ms backward\n", hardware.profile.tensor_parallel[i], 1e3 * hardware.profile.layer_forward[i],
+               1e3 * hardware.profile.layer_backward[i]);
+  fmt::print("wrote {}: triax plan run.toml --hardware {}\n", options.output, options.output);
+  return 0;
+}
+
+void add_calibrate_command(CLI::App& plan) {
+  CLI::App* command = plan.add_subcommand("calibrate", "Measure this machine and write a hardware file");
+  auto options = std::make_shared<CalibrateOptions>();
+  command->add_option("run", options->run, "run whose model's layers are measured too")->type_name("FILE");
+  command->add_option("-o,--output", options->output, "hardware file to write")->capture_default_str()->type_name("FILE");
+  command->add_option("--set", options->settings, "change a key of the run")->type_name("KEY=VALUE")->allow_extra_args(false)->take_all();
+  command->add_option("--seconds", options->seconds, "how long to measure")->capture_default_str()->check(CLI::PositiveNumber);
+  command->footer(
+      "Start it as you would start training, so that ranks share the machine in the same way.\n"
+      "Examples:\n"
+      "  triax plan calibrate configs/gpt2-124m.toml -o mine.toml\n"
+      "  mpirun -n 2 triax plan calibrate configs/gpt2-124m.toml -o mine-2.toml");
+  command->callback([options] { run_ranks({}, [&](World& world) { return calibrate_machine(*options, world); }); });
+}
+
 }  // namespace
 
 void add_plan_command(CLI::App& app) {
@@ -109,9 +171,9 @@ void add_plan_command(CLI::App& app) {
   command->add_option("run", options->run, "TOML file of the run")->type_name("FILE");
   command->add_option("--hardware", options->hardware, "hardware file, or the name of one in configs/hardware")->capture_default_str();
   command->add_option("--devices", options->devices, "devices to use; without it all that the hardware has");
-  command->add_option("--set", options->settings, "change a key of the run, as in train.global_batch_size=1536")->type_name("KEY=VALUE");
-  command->add_option("--set-hardware", options->hardware_settings, "change a key of the hardware, as in network.nodes=4")->type_name("KEY=VALUE");
-  command->add_option("--keep", options->keep, "do not search this key but keep the run's value, as in train.recompute")->type_name("KEY");
+  command->add_option("--set", options->settings, "change a key of the run, as in train.global_batch_size=1536")->type_name("KEY=VALUE")->allow_extra_args(false)->take_all();
+  command->add_option("--set-hardware", options->hardware_settings, "change a key of the hardware, as in network.nodes=4")->type_name("KEY=VALUE")->allow_extra_args(false)->take_all();
+  command->add_option("--keep", options->keep, "do not search this key but keep the run's value, as in train.recompute")->type_name("KEY")->allow_extra_args(false)->take_all();
   command->add_flag("--evaluate", options->evaluate_only, "predict the grid of the run as it is, without searching");
   command->add_option("--tokens", options->tokens, "of the whole run; without it train.steps")->check(CLI::PositiveNumber);
   command->add_option("--rows", options->rows, "grids to show")->capture_default_str();
@@ -119,12 +181,17 @@ void add_plan_command(CLI::App& app) {
   command->add_option("-o,--output", options->output, "write the run with the best grid")->type_name("FILE");
   command->add_option("--html", options->html, "write a page with the timeline, memory and scaling")->type_name("FILE");
   command->add_option("--trace", options->trace, "write the simulated step as a Chrome trace")->type_name("FILE");
+  command->add_option("--compare", options->compare, "hold the prediction against a finished run, rank by rank")->type_name("DIR");
+  add_calibrate_command(*command);
   command->footer(
       "Examples:\n"
       "  triax plan configs/gpt-145b.toml --hardware selene --devices 1536 --tokens 300e9 -o planned.toml\n"
       "  triax plan configs/gpt-1t.toml --devices 3072 --html plan.html --trace plan-trace.json\n"
-      "  triax plan run.toml --hardware dgx-h100 --evaluate --set parallel.tensor_parallel=8");
-  command->callback([options] { plan_run(*options); });
+      "  triax plan run.toml --hardware dgx-h100 --evaluate --set parallel.tensor_parallel=8\n"
+      "  triax plan --compare runs/quickstart --hardware mine.toml");
+  command->callback([options, command] {
+    if (command->get_subcommands().empty()) plan_run(*options);
+  });
 }
 
 }  // namespace triax::cli

@@ -135,6 +135,36 @@ struct SoftwareSpec {
   }
 };
 
+// Times of one model's real layers on this machine, as `triax plan calibrate run.toml` measures them: they stand for the
+// cost model where a plan is of the same model and batch.
+struct ProfileSpec {
+  int64_t hidden_size = 0, num_heads = 0, ffn_hidden_size = 0, vocab_size = 0, sequence_length = 0, micro_batch_size = 0;
+  std::string precision, recompute;
+  std::vector<int64_t> tensor_parallel;
+  std::vector<double> layer_forward, layer_backward, layer_backward_weight, head_forward, head_backward, embedding;
+  double optimizer_per_parameter = 0;
+
+  template <class V>
+  void visit(V& v) {
+    v("hidden_size", hidden_size, "of the model that was measured; 0: none was").at_least(0);
+    v("num_heads", num_heads, "of that model").at_least(0);
+    v("ffn_hidden_size", ffn_hidden_size, "of that model").at_least(0);
+    v("vocab_size", vocab_size, "of that model").at_least(0);
+    v("sequence_length", sequence_length, "of the samples").at_least(0);
+    v("micro_batch_size", micro_batch_size, "sequences at a time").at_least(0);
+    v("precision", precision, "fp32 or bf16");
+    v("recompute", recompute, "none, selective or full");
+    v("tensor_parallel", tensor_parallel, "sizes of tensor groups; one element of the lists below for each").at_least(1);
+    v("layer_forward", layer_forward, "seconds of one micro-batch").at_least(0);
+    v("layer_backward", layer_backward, "seconds, all of it").at_least(0);
+    v("layer_backward_weight", layer_backward_weight, "seconds of that for the weights").at_least(0);
+    v("head_forward", head_forward, "seconds").at_least(0);
+    v("head_backward", head_backward, "seconds").at_least(0);
+    v("embedding", embedding, "seconds, forward and backward").at_least(0);
+    v("optimizer_per_parameter", optimizer_per_parameter, "seconds").at_least(0);
+  }
+};
+
 struct Hardware {
   DeviceSpec device;
   NodeSpec node;
@@ -142,6 +172,7 @@ struct Hardware {
   StorageSpec storage;
   CostSpec cost;
   SoftwareSpec software;
+  ProfileSpec profile;
 
   template <class V>
   void visit(V& v) {
@@ -151,6 +182,7 @@ struct Hardware {
     v.section("storage", storage, "where checkpoints go");
     v.section("cost", cost, "money, energy, failures");
     v.section("software", software, "what the training program does");
+    v.section("profile", profile, "measured layers of one model");
   }
 
   int64_t devices() const { return node.devices * network.nodes; }

@@ -25,7 +25,7 @@ constexpr Traffic kBackwardUnfused = {46, 72, 37, 34};
 double traffic_seconds(const CostShape& c, const Traffic& traffic) {
   const double bytes = traffic.residual * c.n * c.h / (c.sequence_parallel ? c.t : 1) + traffic.inner * c.n * c.h / c.t +
                        traffic.scores * c.b * c.a * c.s * c.s / c.t;
-  return memory_seconds(c.hardware->device, bytes, traffic.kernels);
+  return memory_seconds(c.hardware->device, bytes * c.element / 2, traffic.kernels);
 }
 
 double gemm(const CostShape& c, double m, double n, double k, double count = 1) {
@@ -38,7 +38,7 @@ double attention_products(const CostShape& c) {
 }
 
 // One exchange of an [n, h] activation, all-gather or reduce-scatter; an all-reduce is two.
-double tensor_gather(const CostShape& c) { return gather_seconds(*c.hardware, c.tensor_place, 2 * c.n * c.h); }
+double tensor_gather(const CostShape& c) { return gather_seconds(*c.hardware, c.tensor_place, c.element * c.n * c.h); }
 
 }  // namespace
 
@@ -54,12 +54,36 @@ CostShape cost_shape(const StepPlan& plan, const Hardware& hardware) {
           .a = value(plan.model.num_heads),
           .t = value(t),
           .vocabulary = value(plan.model.padded_vocab_size(static_cast<int>(t))),
+          .element = hardware.device.kind == "cpu" && plan.precision == Precision::fp32 ? 4.0 : 2.0,
+          .plan = &plan,
           .sequence_parallel = plan.sequence_parallel && t > 1,
           .tensor_place = {.size = t, .in_node = in_node, .groups_in_node = std::max<int64_t>(1, hardware.node.devices / in_node)}};
 }
 
+int profiled(const StepPlan& plan, const Hardware& hardware) {
+  constexpr const char* kPrecision[] = {"fp32", "bf16"};
+  constexpr const char* kRecompute[] = {"none", "selective", "full"};
+  const ProfileSpec& f = hardware.profile;
+  if (f.hidden_size != plan.model.hidden_size || f.num_heads != plan.model.num_heads || f.ffn_hidden_size != plan.model.ffn_size() ||
+      f.vocab_size != plan.model.vocab_size || f.sequence_length != plan.sequence_length || f.micro_batch_size != plan.micro_batch_size ||
+      f.precision != kPrecision[static_cast<size_t>(plan.precision)] || f.recompute != kRecompute[static_cast<size_t>(plan.recompute)])
+    return -1;
+  const auto found = std::find(f.tensor_parallel.begin(), f.tensor_parallel.end(), plan.tensor_parallel);
+  return found == f.tensor_parallel.end() ? -1 : static_cast<int>(found - f.tensor_parallel.begin());
+}
+
 LayerTimes layer_times(const StepPlan& plan, const Hardware& hardware) {
   const CostShape c = cost_shape(plan, hardware);
+  if (const int i = profiled(plan, hardware); i >= 0) {
+    const auto at = static_cast<size_t>(i);
+    LayerTimes measured;
+    measured.forward.gemm = hardware.profile.layer_forward[at];
+    measured.backward_weight.gemm = hardware.profile.layer_backward_weight[at];
+    measured.backward_input.gemm = hardware.profile.layer_backward[at] - hardware.profile.layer_backward_weight[at];
+    measured.forward.tensor = 4 * tensor_gather(c);
+    measured.backward_input.tensor = (plan.recompute == Recomputation::full ? 8 : 4) * tensor_gather(c);
+    return measured;
+  }
   const SoftwareSpec& software = hardware.software;
   LayerTimes times;
   times.forward.gemm = gemm(c, c.n, 3 * c.h / c.t, c.h) + gemm(c, c.n, c.h, c.h / c.t) + gemm(c, c.n, c.f / c.t, c.h) +
@@ -88,6 +112,12 @@ LayerTimes layer_times(const StepPlan& plan, const Hardware& hardware) {
 
 ChunkTimes head_times(const CostShape& c) {
   ChunkTimes times;
+  if (const int i = profiled(*c.plan, *c.hardware); i >= 0) {
+    times.forward.gemm = c.hardware->profile.head_forward[static_cast<size_t>(i)];
+    times.forward.tensor = 2 * tensor_gather(c);
+    times.backward_input.gemm = c.hardware->profile.head_backward[static_cast<size_t>(i)];
+    return times;
+  }
   const double logits = c.n * c.vocabulary / c.t;
   times.forward.gemm = gemm(c, c.n, c.vocabulary / c.t, c.h);
   // A norm; logits cast to fp32, their maximum, exponentials and sum.
@@ -101,6 +131,11 @@ ChunkTimes head_times(const CostShape& c) {
 
 ChunkTimes embedding_times(const CostShape& c) {
   ChunkTimes times;
+  if (const int i = profiled(*c.plan, *c.hardware); i >= 0) {
+    times.forward.gemm = c.hardware->profile.embedding[static_cast<size_t>(i)];
+    times.forward.tensor = 2 * tensor_gather(c);
+    return times;
+  }
   times.forward.memory = memory_seconds(c.hardware->device, 15 * c.n * c.h, 5);
   times.forward.tensor = 2 * tensor_gather(c);
   times.backward_input.memory = memory_seconds(c.hardware->device, 12 * c.n * c.h, 5);

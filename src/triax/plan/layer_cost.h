@@ -10,10 +10,15 @@ struct CostShape {
   const Hardware* hardware = nullptr;
   double n = 0, b = 0, s = 0, h = 0, f = 0, a = 0, t = 1;
   double vocabulary = 0;
+  double element = 2;  // bytes of an activation
+  const StepPlan* plan = nullptr;
   bool sequence_parallel = false;
   GroupPlace tensor_place;
 };
 CostShape cost_shape(const StepPlan& plan, const Hardware& hardware);
+
+// Where the plan's model was measured on this machine: which element of the profile's lists; -1: it was not.
+int profiled(const StepPlan& plan, const Hardware& hardware);
 
 ChunkTimes head_times(const CostShape& shape);       // of the last stage
 ChunkTimes embedding_times(const CostShape& shape);  // of the first

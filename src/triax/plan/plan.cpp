@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "triax/base/error.h"
-#include "triax/pipeline/partition.h"
 #include "triax/plan/step.h"
 
 namespace triax {
@@ -43,7 +42,7 @@ void apply(const StepPlan& plan, RunConfig& run) {
   grid.schedule = plan.schedule;
   grid.sequence_parallel = plan.sequence_parallel;
   grid.zero_stage = plan.zero_stage;
-  grid.stage_layers = plan.stage_layers;
+  grid.stage_layers = plan.pipeline_parallel > 1 ? layers_of_stages(plan) : std::vector<int64_t>{};
 }
 
 std::string describe(const StepPlan& plan) {
@@ -66,7 +65,6 @@ void validate(const StepPlan& plan) {
   apply(plan, run);
   run.resolve(static_cast<int>(plan.devices()));
   validate(run.engine());
-  layers_of_stages(plan);
 }
 
 }  // namespace triax

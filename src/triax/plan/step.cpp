@@ -14,13 +14,14 @@ namespace {
 double stage_message_seconds(const StepPlan& plan, const Hardware& hardware) {
   if (plan.pipeline_parallel == 1) return 0;
   const auto t = static_cast<double>(plan.tensor_parallel);
-  const double bytes = 2.0 * static_cast<double>(plan.micro_batch_size * plan.sequence_length * plan.model.hidden_size);
+  const CostShape c = cost_shape(plan, hardware);
+  const double bytes = c.element * c.n * c.h;
   const bool same_node = plan.devices() <= hardware.node.devices;
   const bool sequence = plan.sequence_parallel && plan.tensor_parallel > 1;
   const bool parts = plan.tensor_parallel > 1 && (hardware.software.scatter_gather || sequence);
   const double sent = message_seconds(hardware, parts ? bytes / t : bytes, same_node, hardware.node.devices);
   if (!parts || sequence) return sent;
-  return sent + gather_seconds(hardware, cost_shape(plan, hardware).tensor_place, bytes);
+  return sent + gather_seconds(hardware, c.tensor_place, bytes);
 }
 
 // By rank and chunk.
@@ -104,16 +105,17 @@ GroupPlace data_place(const StepPlan& plan, const Hardware& hardware) {
 double data_seconds(const StepPlan& plan, const Hardware& hardware, double weights, double backward_seconds) {
   const GroupPlace place = data_place(plan, hardware);
   const double gradients = weights * static_cast<double>(hardware.software.gradient_bytes);
+  const double weight_bytes = weights * cost_shape(plan, hardware).element;
   double seconds = 0;
   if (plan.zero_stage == 0) seconds = all_reduce_seconds(hardware, place, gradients);
   if (plan.zero_stage == 1 || plan.zero_stage == 2)
-    seconds = gather_seconds(hardware, place, gradients) + gather_seconds(hardware, place, 2 * weights);
+    seconds = gather_seconds(hardware, place, gradients) + gather_seconds(hardware, place, weight_bytes);
   // Sharded gradients do not survive a micro-batch whole: each is scattered. Sharded weights are gathered for each
   // forward and each backward.
   const auto m = static_cast<double>(plan.micro_batches());
   if (plan.zero_stage == 2) seconds += (m - 1) * gather_seconds(hardware, place, gradients);
   if (plan.zero_stage == 3)
-    seconds = m * (2 * gather_seconds(hardware, place, 2 * weights) + gather_seconds(hardware, place, gradients));
+    seconds = m * (2 * gather_seconds(hardware, place, weight_bytes) + gather_seconds(hardware, place, gradients));
   if (hardware.software.overlap_data) {
     const double behind = plan.zero_stage >= 2 ? m * backward_seconds : backward_seconds;
     seconds = std::max(0.1 * seconds / m, seconds - behind);
@@ -201,10 +203,11 @@ StepPrediction predict_step(const StepPlan& plan, const Hardware& hardware, Deta
     backward = std::max(backward, rank_backward);
     most_weights = std::max(most_weights, parameters_of_rank(plan, rank));
   }
-  result.bubble = 1 - busy / (result.pipeline_seconds * static_cast<double>(plan.pipeline_parallel));
+  result.bubble = plan.pipeline_parallel == 1 ? 0 : 1 - busy / (result.pipeline_seconds * static_cast<double>(plan.pipeline_parallel));
   result.data_seconds = data_seconds(plan, hardware, most_weights, backward);
   const double owned = most_weights / (plan.zero_stage >= 1 ? static_cast<double>(plan.data_parallel) : 1);
-  result.optimizer_seconds = memory_seconds(hardware.device, owned * kOptimizerBytes, 20);
+  result.optimizer_seconds = profiled(plan, hardware) >= 0 ? owned * hardware.profile.optimizer_per_parameter
+                                                           : memory_seconds(hardware.device, owned * kOptimizerBytes, 20);
   result.straggler_seconds = result.pipeline_seconds * hardware.cost.step_variation * expected_largest(static_cast<double>(plan.devices()));
   result.seconds = result.pipeline_seconds + result.data_seconds + result.optimizer_seconds + result.straggler_seconds;
   const double devices = static_cast<double>(plan.devices());

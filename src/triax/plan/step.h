@@ -27,7 +27,7 @@ struct StepPlan {
   int zero_stage = 0;
   Recomputation recompute = Recomputation::none;
   Precision precision = Precision::bf16;
-  std::vector<int64_t> stage_layers;  // empty: as even as can be, the head counted
+  std::vector<int64_t> stage_layers;  // empty: as even as can be
 
   int64_t devices() const { return tensor_parallel * pipeline_parallel * data_parallel; }
   int64_t micro_batches() const { return global_batch_size / (micro_batch_size * data_parallel); }
@@ -37,7 +37,7 @@ struct StepPlan {
 };
 // train.recompute of a run stands for the papers' modes here. data_parallel = 0: what `devices` leave (0: 1).
 StepPlan plan_of(const RunConfig& run, int64_t devices = 0);
-// Writes the plan's batch and grid into a run, for `triax train`.
+// Writes the plan's batch, grid and layers of stages into a run, for `triax train`.
 void apply(const StepPlan& plan, RunConfig& run);
 // "t 8 x p 12 x d 4, b 1, v 4, interleaved_1f1b, full recomputation, ZeRO 1"
 std::string describe(const StepPlan& plan);

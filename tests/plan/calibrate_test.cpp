@@ -1,0 +1,76 @@
+// Measured layers, and plans held against runs.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "plan/published.h"
+#include "triax/base/error.h"
+#include "triax/base/file.h"
+#include "triax/plan/calibrate.h"
+#include "triax/plan/compare.h"
+#include "triax/plan/step.h"
+#include "triax/train/run_directory.h"
+
+namespace triax {
+namespace {
+
+RunConfig tiny() {
+  RunConfig run;
+  run.model.num_layers = 4, run.model.hidden_size = 64, run.model.num_heads = 4, run.model.vocab_size = 256, run.model.max_positions = 32;
+  run.train.micro_batch_size = 2, run.train.global_batch_size = 8;
+  run.resolve();
+  return run;
+}
+
+TEST(Calibrate, MeasuredLayersAddUpToTheStep) {
+  World world;
+  Hardware hardware = load_hardware("cpu");
+  const RunConfig run = tiny();
+  profile_layers(world, run, 0.05, hardware);
+  validate(hardware);
+  const ProfileSpec& f = hardware.profile;
+  ASSERT_EQ(f.tensor_parallel, std::vector<int64_t>{1});
+  EXPECT_GT(f.layer_forward[0], 0);
+  EXPECT_GT(f.layer_backward[0], f.layer_backward_weight[0]);
+  EXPECT_GT(f.optimizer_per_parameter, 0);
+  const StepPlan plan = plan_of(run);
+  const double micro_batch = 4 * (f.layer_forward[0] + f.layer_backward[0]) + f.head_forward[0] + f.head_backward[0] + f.embedding[0];
+  EXPECT_NEAR(predict_step(plan, hardware).seconds, 4 * micro_batch + f.optimizer_per_parameter * parameters_of_rank(plan, 0), 1e-9);
+  // Of another model nothing was measured.
+  RunConfig other = run;
+  other.model.hidden_size = 128;
+  EXPECT_NE(predict_step(plan_of(other), hardware).seconds, predict_step(plan, hardware).seconds);
+}
+
+TEST(Calibrate, AMeasuredFileReadsBackAsItIs) {
+  World world;
+  Hardware hardware = load_hardware("cpu");
+  profile_layers(world, tiny(), 0.02, hardware);
+  Hardware again;
+  ConfigFields(again).load_text(ConfigFields(hardware).print(true), "mine.toml");
+  EXPECT_EQ(ConfigFields(again).print(), ConfigFields(hardware).print());
+  EXPECT_EQ(predict_step(plan_of(tiny()), again).seconds, predict_step(plan_of(tiny()), hardware).seconds);
+}
+
+TEST(Compare, HoldsAPlanAgainstARun) {
+  TemporaryDirectory folder;
+  RunConfig run = tiny();
+  const RunDirectory directory{folder.path()};
+  write_file_atomic(directory.config(), ConfigFields(run).print());
+  {
+    JsonLines lines(directory.metrics(), 0);
+    for (int step = 1; step <= 5; ++step) {
+      StepMetrics m;
+      m.step = step, m.total_steps = 5, m.step_seconds = step == 1 ? 9.0 : 0.25;  // the first one warms up
+      lines.append(m);
+    }
+  }
+  write_memory(directory.memory(), {{{"weights", 1000}}, 200000000});
+  const std::string text = compare_with_run(folder.path(), load_hardware("cpu"));
+  EXPECT_NE(text.find("0.250 s"), std::string::npos) << text;
+  EXPECT_NE(text.find("memory of rank 0"), std::string::npos) << text;
+  EXPECT_THROW(compare_with_run(folder.path() / "none", load_hardware("cpu")), Error);
+}
+
+}  // namespace
+}  // namespace triax
