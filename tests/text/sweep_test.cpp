@@ -53,7 +53,7 @@ TEST(Sweep, DISABLED_AMillionStrings) {
 
 TEST(Sweep, WordsOfAMegabyte) {
   for_each_tokenizer([](const Tokenizer& tokenizer, const test::Sweep::Expected& expected, const test::Sweep& sweep) {
-    if (expected.name.ends_with("-cased")) return;  // here it makes no difference
+    if (expected.name != "bpe" && expected.name != "wordpiece-uncased") return;  // one of each kind will do
     for (size_t i = 0; i < sweep.units.size(); ++i) {
       std::string text;
       for (int k = 0; k < sweep.units[i].second; ++k) text += sweep.units[i].first;
