@@ -4,6 +4,9 @@
 #include <unicode/normalizer2.h>
 #include <unicode/unistr.h>
 
+#include <span>
+#include <vector>
+
 #include "triax/base/error.h"
 #include "triax/text/unicode_classes.h"
 #include "triax/text/utf8.h"
@@ -44,6 +47,41 @@ icu::UnicodeString transform(uint32_t code, const BertNormalization& how) {
   return lowered;
 }
 
+// The transforms of the characters that most text is made of, worked out once: up to Kana.
+class TransformTable {
+ public:
+  static constexpr uint32_t kEnd = 0x3100;
+
+  explicit TransformTable(const BertNormalization& how) : begins_(kEnd + 1) {
+    for (uint32_t code = 0; code < kEnd; ++code) {
+      begins_[code] = static_cast<uint32_t>(codes_.size());
+      const icu::UnicodeString text = transform(code, how);
+      for (int32_t i = 0; i < text.length(); i = text.moveIndex32(i, 1)) codes_.push_back(static_cast<uint32_t>(text.char32At(i)));
+    }
+    begins_[kEnd] = static_cast<uint32_t>(codes_.size());
+  }
+  std::span<const uint32_t> of(uint32_t code) const {
+    return std::span(codes_).subspan(begins_[code], begins_[code + 1] - begins_[code]);
+  }
+
+ private:
+  std::vector<uint32_t> begins_, codes_;
+};
+
+template <bool strip, bool lower>
+const TransformTable& transform_table_of() {
+  static const TransformTable table({.strip_accents = strip, .lowercase = lower});
+  return table;
+}
+
+const TransformTable& transform_table(const BertNormalization& how) {
+  if (!how.strips()) return transform_table_of<false, true>();
+  return how.lowercase ? transform_table_of<true, true>() : transform_table_of<true, false>();
+}
+
+// Characters that have neither case nor a decomposition.
+bool is_unified_ideograph(uint32_t c) { return (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x4E00 && c <= 0x9FFF); }
+
 }  // namespace
 
 void BertWords::append(uint32_t code, size_t begin, size_t end) {
@@ -81,9 +119,18 @@ BertWords::Step BertWords::take_character() {
   if (c.code == kInvalid) c.code = 0xFFFD;
   if (how_.clean_text && bert_class(c.code) == BertClass::removed) return Step::goes_on;
   const bool alone = how_.handle_chinese_chars && is_chinese(c.code);
+  const auto add = [&](uint32_t code) { pending_.push_back({code, alone, begin, at_}); };
+  if ((!how_.strips() && !how_.lowercase) || is_unified_ideograph(c.code)) {
+    add(c.code);
+    return Step::goes_on;
+  }
+  if (c.code < TransformTable::kEnd) {
+    for (const uint32_t code : transform_table(how_).of(c.code)) add(code);
+    return Step::goes_on;
+  }
   const icu::UnicodeString normalized = transform(c.code, how_);
   for (int32_t i = 0; i < normalized.length(); i = normalized.moveIndex32(i, 1))
-    pending_.push_back({static_cast<uint32_t>(normalized.char32At(i)), alone, begin, at_});
+    add(static_cast<uint32_t>(normalized.char32At(i)));
   return Step::goes_on;
 }
 

@@ -1,14 +1,12 @@
 #include "triax/text/bpe_tokenizer.h"
 
 #include <algorithm>
-#include <atomic>
-#include <functional>
-#include <thread>
 #include <unordered_map>
 
 #include "triax/base/error.h"
 #include "triax/text/byte_level.h"
 #include "triax/text/pretokenizer.h"
+#include "triax/text/scratch_pool.h"
 #include "triax/text/unicode_classes.h"
 #include "triax/text/utf8.h"
 #include "triax/text/word_cache.h"
@@ -21,42 +19,6 @@ struct Scratch {
   BpeScratch bpe;
   std::vector<int32_t> ids;
   std::vector<int64_t> begins;
-};
-
-// Lends every thread that encodes a Scratch of its own, the same as last time where it can; without
-// locks. At most kSlots are kept.
-class ScratchPool {
- public:
-  ScratchPool() = default;
-  ScratchPool(const ScratchPool&) = delete;
-  ScratchPool& operator=(const ScratchPool&) = delete;
-  ~ScratchPool() {
-    for (auto& slot : slots_) delete slot.load();
-  }
-
-  class Lease {
-   public:
-    explicit Lease(ScratchPool& pool)
-        : slot_(pool.slots_[std::hash<std::thread::id>{}(std::this_thread::get_id()) % kSlots]),
-          scratch_(slot_.exchange(nullptr)) {
-      if (!scratch_) scratch_ = std::make_unique<Scratch>();
-    }
-    ~Lease() {
-      Scratch* none = nullptr;
-      if (slot_.compare_exchange_strong(none, scratch_.get())) scratch_.release();
-    }
-    Lease(const Lease&) = delete;
-    Lease& operator=(const Lease&) = delete;
-    Scratch& operator*() { return *scratch_; }
-
-   private:
-    std::atomic<Scratch*>& slot_;
-    std::unique_ptr<Scratch> scratch_;
-  };
-
- private:
-  static constexpr size_t kSlots = 64;
-  std::array<std::atomic<Scratch*>, kSlots> slots_{};
 };
 
 class BpeTokenizer final : public Tokenizer {
@@ -121,7 +83,7 @@ class BpeTokenizer final : public Tokenizer {
  private:
   void encode_segments(std::string_view text, bool with_special, std::vector<int32_t>& ids,
                        std::vector<ByteRange>* offsets) const {
-    ScratchPool::Lease scratch(pool_);
+    ScratchPool<Scratch>::Lease scratch(pool_);
     if (!added_.any(with_special)) {
       encode_plain(text, {0, text.size(), -1}, ids, offsets, *scratch);
       return;
@@ -210,7 +172,7 @@ class BpeTokenizer final : public Tokenizer {
   std::vector<std::string_view> pieces_;
   std::vector<bool> literal_, special_;
   std::unordered_map<std::string_view, int32_t> id_of_literal_;
-  mutable ScratchPool pool_;
+  mutable ScratchPool<Scratch> pool_;
 };
 
 }  // namespace

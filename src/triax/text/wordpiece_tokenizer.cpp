@@ -4,6 +4,8 @@
 #include <unordered_map>
 
 #include "triax/base/error.h"
+#include "triax/text/scratch_pool.h"
+#include "triax/text/word_cache.h"
 
 namespace triax::text {
 namespace {
@@ -107,17 +109,39 @@ class WordPieceTokenizer final : public Tokenizer {
 
   void encode_plain(std::string_view text, int64_t base, std::vector<int32_t>& ids, std::vector<ByteRange>* offsets) const {
     BertWords words(text, config_.normalization);
-    if (offsets) words.track_origins();
     std::vector<size_t> ends;  // in the word, of each of its pieces
+    if (!offsets) return encode_fast(words, ids, ends);
+    words.track_origins();
     while (words.next()) {
       ends.clear();
       encode_word(words.word(), ids, ends);
-      if (!offsets) continue;
       size_t begin = 0;
       for (const size_t end : ends) {
         offsets->push_back({base + words.origins()[begin].begin, base + words.origins()[end - 1].end});
         begin = end;
       }
+    }
+  }
+
+  // Most words were seen before.
+  void encode_fast(BertWords& words, std::vector<int32_t>& ids, std::vector<size_t>& ends) const {
+    ScratchPool<WordCache>::Lease cache(pool_);
+    while (words.next()) {
+      const std::string_view word = words.word();
+      WordKey key;
+      const bool is_short = word.size() <= WordKey::kMaxBytes;
+      if (is_short) {
+        key = WordKey::of(word, 0, word.size());
+        if (const WordCache::Entry* entry = (*cache).find(key, word.size())) {
+          ids.insert(ids.end(), entry->ids.begin(), entry->ids.begin() + entry->count);
+          continue;
+        }
+      }
+      const size_t before = ids.size();
+      ends.clear();
+      encode_word(word, ids, ends);
+      if (is_short && ids.size() - before <= WordCache::kMaxIds)
+        (*cache).insert(key, word.size(), ids.data() + before, ids.size() - before);
     }
   }
 
@@ -161,6 +185,7 @@ class WordPieceTokenizer final : public Tokenizer {
   IdOf id_of_, inner_;  // inner_: without the prefix
   size_t longest_ = 0;  // token, in bytes
   int32_t unk_ = 0;
+  mutable ScratchPool<WordCache> pool_;
 };
 
 }  // namespace
