@@ -141,7 +141,7 @@ std::string tuning_report(const TuningResult& result) {
   const Score& shown = tested ? best.test : best.dev;
   const std::string title = fmt::format("Fine-tuning for {}", task_name(result.kind));
   std::string html = fmt::format("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title>\n<style>{}\n"
-                                 "td,th{{padding:.25em .6em;text-align:left;vertical-align:top}} .mistakes td{{font-size:85%}}</style></head><body>\n<h1>{}</h1>\n",
+                                 "td,th{{padding:.25em .6em;text-align:left;vertical-align:top}} .mistakes td{{font-size:85%}}</style></head><body><main>\n<h1>{}</h1>\n",
                                  title, kReportStyle, title);
   html += "<h2>Learning</h2>\n" + curve(result, "dev " + best.dev.metric, &EpochRecord::dev) + curve(result, "training loss", &EpochRecord::loss);
   html += "<h2>Dev</h2>\n" + html_table(result, &SeedResult::dev);
@@ -149,7 +149,7 @@ std::string tuning_report(const TuningResult& result) {
   const std::string where = fmt::format("{}, seed {}", tested ? "test" : "dev", best.seed);
   if (shown.confusion) html += "<h2>Confusion (" + where + ")</h2>\n" + html_matrix(*shown.confusion);
   if (!shown.mistakes.empty()) html += "<h2>Worst errors (" + where + ")</h2>\n" + html_mistakes(shown);
-  html += "<h2>Configuration</h2>\n<pre>" + escape_html(ConfigFields(config).print()) + "</pre>\n<script>" + std::string(kReportScript) + "</script></body></html>\n";
+  html += "<h2>Configuration</h2>\n<pre>" + escape_html(ConfigFields(config).print()) + "</pre>\n</main><script>" + std::string(kReportScript) + "</script></body></html>\n";
   return html;
 }
 
