@@ -45,10 +45,12 @@ void add_commands(CLI::App& app) {
   add_completion_command(app);
   add_config_command(app);
   add_convert_command(app);
+  add_finetune_command(app);
   add_generate_command(app);
   add_info_command(app);
   add_pack_command(app);
   add_plan_command(app);
+  add_predict_command(app);
   add_report_command(app);
   add_score_command(app);
   add_tokenizer_command(app);

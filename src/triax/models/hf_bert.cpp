@@ -104,12 +104,16 @@ Shape part_shape(const ParameterSpec& spec, size_t parts) {
 
 }  // namespace
 
-std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model) {
+std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model, bool with_classifier) {
   SafetensorsDirectory files(directory);
   std::vector<std::string> missing;
   Parameters& parameters = model.parameters();
   for (int i = 0; i < static_cast<int>(parameters.table().specs().size()); ++i) {
     const ParameterSpec& spec = parameters.table()[i];
+    if (!with_classifier && spec.name.starts_with("classifier.")) {
+      missing.push_back(spec.name);
+      continue;
+    }
     const auto names = hf_names(spec.name, model.head().head, model.config().post_norm);
     const Shape shape = part_shape(spec, names.size());
     float* to = parameters.master(i).data<float>();

@@ -38,8 +38,8 @@ std::string hf_bert_config_json(const HfBertConfig& config);
 
 // Fills the parameters from the directory. Parameters of the head (and the pooler) that it does not have
 // keep what they hold; their names are returned. Throws when one of the encoder is missing, or has
-// another shape.
-std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model);
+// another shape. With `with_classifier` false the classifier is left as it is whatever the directory has.
+std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model, bool with_classifier = true);
 
 // Writes config.json and model.safetensors to an existing directory. A classifier of two layers has
 // "classifier.hidden.*" besides, which only triax reads.

@@ -1,0 +1,165 @@
+#include "triax/finetune/batches.h"
+
+#include <algorithm>
+
+#include "triax/base/error.h"
+
+namespace triax::finetune {
+
+void PackedBatch::clear() {
+  for (auto* v : {&ids_, &types_, &positions_}) v->clear();
+  spans_.clear();
+  longest_ = 0;
+}
+
+void PackedBatch::add(const Example& example) {
+  const auto length = static_cast<int64_t>(example.ids.size());
+  spans_.push_back({tokens(), length});
+  ids_.insert(ids_.end(), example.ids.begin(), example.ids.end());
+  types_.insert(types_.end(), example.types.begin(), example.types.end());
+  for (int64_t i = 0; i < length; ++i) positions_.push_back(static_cast<int32_t>(i));
+  longest_ = std::max(longest_, length);
+}
+
+BertInput PackedBatch::input() {
+  const Shape shape{tokens()};
+  BertInput in{Tensor(ids_.data(), shape, DType::i32), Tensor(types_.data(), shape, DType::i32), Tensor(positions_.data(), shape, DType::i32), {}};
+  in.layout.spans = spans_;
+  in.layout.max_length = longest_;
+  in.layout.training = false;
+  return in;
+}
+
+Arena& BatchMemory::for_batch(const Bert& model, const PackedBatch& batch, bool with_backward) {
+  const size_t bytes = model.memory_bytes(batch.tokens(), batch.sequences(), 0, with_backward);
+  if (!arena_ || arena_->capacity() < bytes) {
+    arena_.reset();  // the old memory first
+    arena_ = std::make_unique<Arena>("activations", bytes + bytes / 8);
+  }
+  return *arena_;
+}
+
+namespace {
+
+void take_logits(const Bert& model, const Tensor& logits, const PackedBatch& batch, std::vector<Logits>& out) {
+  const float* x = logits.data<float>();
+  const int64_t width = logits.dim(1);
+  const bool by_token = model.head().head == BertHead::tokens || model.head().head == BertHead::spans;
+  for (int64_t i = 0; i < batch.sequences(); ++i) {
+    const int64_t begin = by_token ? batch.span(i).start : i, count = by_token ? batch.span(i).length : 1;
+    out.emplace_back(x + begin * width, x + (begin + count) * width);
+  }
+}
+
+// What each term of the loss weighs before the sum of all weights is known, for one example.
+void weigh(const Example& e, const Bert& model, std::span<const float> classes, std::vector<float>& weights) {
+  if (model.head().head == BertHead::tokens) {
+    for (const int32_t label : e.labels) weights.push_back(label < 0 ? 0 : classes[static_cast<size_t>(label)]);
+  } else if (model.head().head == BertHead::sequence && model.head().num_labels > 1) {
+    weights.push_back(classes[static_cast<size_t>(e.labels[0])]);
+  } else if (model.head().head != BertHead::choice || e.group > 0) {
+    weights.push_back(1);
+  }
+}
+
+// The targets of one micro-batch.
+struct Targets {
+  std::vector<int32_t> labels, starts, ends;
+  std::vector<float> weights, values;
+  int64_t choices = 0;
+
+  void add(const Example& e, const Span& span, BertHead head) {
+    if (head == BertHead::choice) {
+      if (e.group > 0) {
+        check(choices == 0 || choices == e.group, "a question of {} choices stands beside one of {}; all need the same number", e.group, choices);
+        choices = e.group;
+        labels.push_back(e.labels[0]);
+      }
+      return;
+    }
+    labels.insert(labels.end(), e.labels.begin(), e.labels.end());
+    values.push_back(e.value);
+    starts.push_back(static_cast<int32_t>(span.start) + e.start);
+    ends.push_back(static_cast<int32_t>(span.start) + e.end);
+  }
+  BertTargets view() const {
+    return {.labels = labels, .weights = weights, .values = values, .starts = starts, .ends = ends, .choices = choices, .masked = {}, .order = {}};
+  }
+};
+
+}  // namespace
+
+std::vector<Logits> predict_all(const Bert& model, std::span<const Example> examples, int64_t tokens, BatchMemory& memory,
+                                const std::function<void(uint64_t)>& progress) {
+  std::vector<Logits> out;
+  out.reserve(examples.size());
+  PackedBatch batch;
+  const auto run = [&] {
+    if (batch.sequences() == 0) return;
+    take_logits(model, model.predict({}, batch.input(), memory.for_batch(model, batch, false)), batch, out);
+    batch.clear();
+    if (progress) progress(out.size());
+  };
+  for (const Example& e : examples) {
+    if (batch.tokens() + static_cast<int64_t>(e.ids.size()) > tokens) run();
+    batch.add(e);
+  }
+  run();
+  return out;
+}
+
+std::vector<float> class_weights(std::span<const Example> examples, int64_t num_labels, ClassWeights which) {
+  std::vector<float> weights(static_cast<size_t>(num_labels), 1.0f);
+  if (which == ClassWeights::none) return weights;
+  std::vector<int64_t> counts(weights.size());
+  int64_t total = 0, present = 0;
+  for (const Example& e : examples)
+    for (const int32_t label : e.labels)
+      if (label >= 0) ++counts[static_cast<size_t>(label)], ++total;
+  for (const int64_t count : counts) present += count > 0;
+  for (size_t i = 0; i < weights.size(); ++i)
+    if (counts[i] > 0) weights[i] = static_cast<float>(static_cast<double>(total) / static_cast<double>(present * counts[i]));
+  return weights;
+}
+
+double train_batch(const Bert& model, std::span<const Example> examples, std::span<const size_t> firsts, std::span<const float> weights_of_classes,
+                   int64_t tokens, TokenLayout layout, BatchMemory& memory) {
+  std::vector<float> all;
+  for (const size_t first : firsts)
+    for (int64_t j = 0; j < examples[first].group; ++j) weigh(examples[first + static_cast<size_t>(j)], model, weights_of_classes, all);
+  double sum = 0;
+  for (const float w : all) sum += static_cast<double>(w);
+  if (sum == 0) return 0;
+
+  double loss = 0;
+  PackedBatch batch;
+  Targets targets;
+  const auto run = [&] {
+    if (batch.sequences() == 0) return;
+    for (float& w : targets.weights) w = static_cast<float>(static_cast<double>(w) / sum);
+    BertInput input = batch.input();
+    const int64_t first_token = layout.first_token;
+    layout.spans = input.layout.spans;
+    layout.max_length = input.layout.max_length;
+    input.layout = layout;
+    loss += model.train({}, input, targets.view(), memory.for_batch(model, batch, true));
+    layout.first_token = first_token + batch.tokens();
+    batch.clear();
+    targets = {};
+  };
+  for (const size_t first : firsts) {
+    int64_t group_tokens = 0;
+    for (int64_t j = 0; j < examples[first].group; ++j) group_tokens += static_cast<int64_t>(examples[first + static_cast<size_t>(j)].ids.size());
+    if (batch.tokens() + group_tokens > tokens) run();
+    for (int64_t j = 0; j < examples[first].group; ++j) {
+      const Example& e = examples[first + static_cast<size_t>(j)];
+      batch.add(e);
+      targets.add(e, batch.span(batch.sequences() - 1), model.head().head);
+      weigh(e, model, weights_of_classes, targets.weights);
+    }
+  }
+  run();
+  return loss;
+}
+
+}  // namespace triax::finetune

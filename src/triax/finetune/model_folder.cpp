@@ -1,0 +1,61 @@
+#include "triax/finetune/model_folder.h"
+
+#include <nlohmann/json.hpp>
+
+#include "triax/base/config.h"
+#include "triax/base/error.h"
+#include "triax/base/file.h"
+#include "triax/models/hf_bert.h"
+
+namespace triax::finetune {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr const char* kTaskFile = "triax_task.json";
+
+}  // namespace
+
+void write_tuned_model(const fs::path& folder, const Bert& model, const Task& task, const Tokenizer& tokenizer, TaskKind kind, FinetuneConfig config) {
+  const fs::path fresh = folder.string() + ".new";
+  fs::remove_all(fresh);
+  fs::create_directories(fresh);
+  write_hf_bert(fresh, model, task.labels());
+  save_tokenizer(tokenizer, fresh);
+  const nlohmann::ordered_json json = {{"task", task_name(kind)}, {"config", ConfigFields(config).print()}, {"triax", TRIAX_VERSION}};
+  write_file_atomic(fresh / kTaskFile, json.dump(2) + "\n");
+  fs::remove_all(folder);
+  rename_durable(fresh, folder);
+}
+
+TunedModel load_tuned_model(const fs::path& folder) {
+  const fs::path file = folder / kTaskFile;
+  check(fs::exists(file), "{}: there is no {}; a model that `triax finetune` made (its folder \"best\") is expected", folder.string(), kTaskFile);
+  const auto json = nlohmann::json::parse(read_file(file), nullptr, false);
+  check(json.is_object() && json.contains("task") && json["task"].is_string() && json.contains("config") && json["config"].is_string(),
+        "{}: not what triax finetune writes", file.string());
+  FinetuneConfig config;
+  ConfigFields(config).load_text(json["config"].get<std::string>(), file.string());
+  TunedModel tuned;
+  tuned.options = {task_kind_from(json["task"].get<std::string>()), config.model, config.data, config.task};
+  tuned.tokenizer = load_tokenizer(folder);
+  const HfBertConfig hf = read_hf_bert_config(folder);
+  tuned.task = make_task(tuned.options, *tuned.tokenizer, hf.labels);
+  tuned.model = std::make_unique<Bert>(hf.model, hf.head, Recompute::none, false);
+  const auto missing = load_hf_bert(folder, *tuned.model);
+  check(missing.empty(), "{}: there is no tensor for {}", folder.string(), missing.empty() ? "" : missing.front());
+  return tuned;
+}
+
+std::unique_ptr<Bert> load_for_tuning(const fs::path& folder, const Task& task, uint64_t seed, std::vector<std::string>& fresh) {
+  const HfBertConfig hf = read_hf_bert_config(folder);
+  const BertHeadConfig head = task.head();
+  auto model = std::make_unique<Bert>(hf.model, head, Recompute::none, true);
+  model->parameters().initialize({}, seed);
+  // A classifier of other classes is no use, even where its shape is the same.
+  const bool same_head = hf.head.head == head.head && hf.head.outputs() == head.outputs() && hf.head.hidden_size == head.hidden_size &&
+                         (task.labels().empty() || hf.labels == task.labels());
+  fresh = load_hf_bert(folder, *model, same_head);
+  return model;
+}
+
+}  // namespace triax::finetune

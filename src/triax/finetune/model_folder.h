@@ -1,0 +1,29 @@
+// A tuned model: a Hugging Face folder (weights, configuration, vocabulary) that knows its task.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "triax/finetune/task.h"
+#include "triax/models/bert.h"
+
+namespace triax::finetune {
+
+struct TunedModel {
+  TaskOptions options;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Task> task;
+  std::unique_ptr<Bert> model;
+};
+
+// Writes the folder, over whatever of that name is there; it appears whole or not at all.
+void write_tuned_model(const std::filesystem::path& folder, const Bert& model, const Task& task, const Tokenizer& tokenizer,
+                       TaskKind kind, FinetuneConfig config);
+// A folder that write_tuned_model() made. Throws Error when it is some other.
+TunedModel load_tuned_model(const std::filesystem::path& folder);
+
+// A BERT to be tuned for a task, with a head that is fresh where the folder has none that fits. Returns the
+// names of what is fresh in `fresh`.
+std::unique_ptr<Bert> load_for_tuning(const std::filesystem::path& folder, const Task& task, uint64_t seed, std::vector<std::string>& fresh);
+
+}  // namespace triax::finetune
