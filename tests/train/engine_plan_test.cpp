@@ -77,7 +77,7 @@ TEST(PlanEngine, InFlightIsBoundedAsPublished) {
 }
 
 TEST(PlanEngine, LayersAddUpAndTheHeadCounts) {
-  for (const auto [p, v] : {std::pair{2, 1}, {4, 1}, {2, 2}, {4, 3}, {8, 1}}) {
+  for (const auto& [p, v] : {std::pair{2, 1}, {4, 1}, {2, 2}, {4, 3}, {8, 1}}) {
     EngineConfig config = gpt(1, p, 1);
     config.parallel.virtual_pipeline = v;
     const EnginePlan plan = plan_engine(config, {0, 0, 0});
