@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 
 #include "plan/published_runs.h"
 #include "triax/base/error.h"
@@ -39,13 +39,12 @@ TEST(Search, FindsTable1OrBetter) {
 }
 
 TEST(Search, ATrillionParametersOn3072DevicesInUnderTwoSeconds) {
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();  // of the processor: the machine may be at work
   StepPlan plan = published_plan(published_model(128, 160, 25600), 1, 1, 1, 1, 1, 3072);
   SearchOptions options;
   options.devices = 3072;
   const SearchResult result = search(plan, load_hardware("selene"), options);
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  EXPECT_LT(took.count(), 10);  // sanitizers, and machines at work; `triax plan` prints the time
+  EXPECT_LT(static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC, 10);  // with sanitizers; `triax plan` prints the time
   EXPECT_GT(result.considered, 1000);
   EXPECT_EQ(result.ranked[0].plan.tensor_parallel, 8);
 }
