@@ -102,7 +102,8 @@ WordPieceConfig train_wordpiece(const WordCounts& counts, const WordPieceTrainer
   WordPieceConfig config;
   check(std::find(options.special_tokens.begin(), options.special_tokens.end(), config.unk) != options.special_tokens.end(),
         "a WordPiece vocabulary needs the special token {}", config.unk);
-  MergeTraining training{.inner_prefix = config.prefix};
+  MergeTraining training;
+  training.inner_prefix = config.prefix;
   const CharacterIds ids = add_first_tokens(counts, options, training.tokens, config.prefix);
   check(options.vocab_size >= static_cast<int64_t>(training.tokens.size()),
         "a vocabulary of {} is too small: the special tokens and the characters of the text alone are {}; keep fewer characters, or "
