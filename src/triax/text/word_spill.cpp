@@ -27,7 +27,7 @@ uint64_t learning_bytes(size_t length, WordRule rule) {
 struct Cursor {
   MappedFile file;
   size_t at = 0;
-  std::string_view word;
+  std::string_view word{};
   uint64_t count = 0;
 
   bool next() {
