@@ -48,6 +48,19 @@ TEST_F(TokenizerCommand, LearnsEncodesAndDecodes) {
   EXPECT_NE(inspected.out.find("cat | s"), std::string::npos);
 }
 
+TEST_F(TokenizerCommand, LearnsEveryKindAndComparesThem) {
+  ASSERT_EQ(run_triax("tokenizer train --kind wordpiece --memory 64M --vocab-size 60 -o " + at("wp") + " " + at("a.txt")).status, 0);
+  ASSERT_EQ(run_triax("tokenizer train --kind unigram --vocab-size 20 -o " + at("uni") + " " + at("a.txt")).status, 0);
+  write_file_atomic(folder_.path() / "names", "the cat\nmat\n");
+  const ProgramResult compared =
+      run_triax("tokenizer compare " + at("wp") + " " + at("uni") + " --text " + at("a.txt") + " --words " + at("names") + " -w cats");
+  ASSERT_EQ(compared.status, 0) << compared.err;
+  for (const char* what : {"WordPiece", "SentencePiece Unigram", "tokens per name", "bytes per token"})
+    EXPECT_NE(compared.out.find(what), std::string::npos) << compared.out;
+  ASSERT_EQ(run_triax("tokenizer convert -t " + at("wp/vocab.txt") + " -o " + at("copy")).status, 0);
+  EXPECT_EQ(read_file(at("copy/tokenizer.json")), read_file(at("wp/tokenizer.json")));
+}
+
 TEST_F(TokenizerCommand, ReadsAnyFieldOfJsonLines) {
   const ProgramResult result = run_triax("tokenizer train --vocab-size 260 --field body -o " + at("vocab") + " " + at("b.jsonl"));
   EXPECT_EQ(result.status, 0) << result.err;

@@ -8,7 +8,7 @@ namespace triax {
 namespace {
 
 TEST(CommunicationVolume, CollectivesSendTheShareOfARing) {
-  CommunicationVolume volume{.ranks = 4, .counts = {}};
+  CommunicationVolume volume{.ranks = 4};
   const auto count = [&](CommunicationKind kind) -> CommunicationVolume::Count& {
     return volume.counts[static_cast<size_t>(kind)];
   };
@@ -54,6 +54,8 @@ TEST(CommunicationVolume, PipelineFormula) {
   EXPECT_EQ(of(2, 2, 0), 6 * 40 * 3);
   EXPECT_EQ(of(4, 1, 1, 2, true), 6 * 40);
   EXPECT_EQ(of(4, 1, 1, 2, false), 6 * 40 * 2);
+  EXPECT_EQ(scatter_gather_volume(size, {4, 1, 6, 1, 4, true}), 6 * 2 * 40 * 3.0 / 4);
+  EXPECT_EQ(scatter_gather_volume(size, {4, 1, 6, 1, 4, false}), 0);
   for (const int v : {1, 2, 3}) {  // p v - 1 boundaries, both directions
     double all = 0;
     for (int rank = 0; rank < 4; ++rank) all += of(4, v, rank);
@@ -62,12 +64,15 @@ TEST(CommunicationVolume, PipelineFormula) {
 }
 
 TEST(CommunicationVolume, DataParallelFormulas) {
-  for (const int stage : {0, 1, 2}) EXPECT_DOUBLE_EQ(data_parallel_volume(1e6, 64, stage), 2e6 * 63 / 64);
-  EXPECT_DOUBLE_EQ(data_parallel_volume(1e6, 64, 3), 3e6 * 63 / 64);
-  EXPECT_EQ(data_parallel_volume(1e6, 1, 3), 0);
-  EXPECT_DOUBLE_EQ(data_parallel_volume(1e6, 2, 1, 4), 1e6);        // gradients are summed first
-  EXPECT_DOUBLE_EQ(data_parallel_volume(1e6, 2, 2, 4), 5e6 / 2);    // 4 reductions, 1 gather
-  EXPECT_DOUBLE_EQ(data_parallel_volume(1e6, 2, 3, 4), 12e6 / 2);
+  const auto total = [](int d, int stage, int passes = 1) { return data_parallel_volume(1e6, d, stage, passes).total(); };
+  for (const int stage : {0, 1, 2}) EXPECT_DOUBLE_EQ(total(64, stage), 2e6 * 63 / 64);
+  EXPECT_DOUBLE_EQ(total(64, 3), 3e6 * 63 / 64);
+  EXPECT_EQ(total(1, 3), 0);
+  EXPECT_DOUBLE_EQ(total(2, 1, 4), 1e6);      // gradients are summed first
+  EXPECT_DOUBLE_EQ(total(2, 2, 4), 5e6 / 2);  // 4 reductions, 1 gather
+  EXPECT_DOUBLE_EQ(total(2, 3, 4), 12e6 / 2);
+  EXPECT_DOUBLE_EQ(data_parallel_volume(1e6, 2, 3).weights, 1e6);
+  EXPECT_DOUBLE_EQ(tied_gradient_volume(1e6), 1e6);
   EXPECT_THROW(data_parallel_volume(1, 2, 4), Error);
 }
 

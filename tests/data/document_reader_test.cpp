@@ -78,6 +78,13 @@ TEST_F(DocumentReaderTest, ReadsJsonLines) {
   EXPECT_EQ(read({path}), (std::vector<Found>{{"one", 1, 0}, {"caf\xC3\xA9\n", 4, 24}, {"", 5, 67}}));
 }
 
+TEST_F(DocumentReaderTest, SurrogatesComeInPairs) {
+  const auto path = file("a.jsonl", "{\"text\": \"\\ud83e\\uDD99 \\u0000\"}\n{\"text\": \"\\ud83e alone\"}\n{\"text\": \"\\udd99\\ud83e\"}\n");
+  EXPECT_EQ(texts({path}, {.skip_bad = true}), Texts{std::string("\xF0\x9F\xA6\x99 \0", 6)});
+  EXPECT_EQ(bad_.count, 2u);
+  EXPECT_NE(error_of({path}).find("a.jsonl:2: not JSON"), std::string::npos) << error_of({path});
+}
+
 TEST_F(DocumentReaderTest, TakesTheFieldAskedFor) {
   const auto path = file("a.jsonl", "{\"body\": \"b\", \"text\": \"t\"}\n");
   EXPECT_EQ(texts({path}, {.field = "body"}), Texts{"b"});

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <barrier>
 #include <fstream>
 #include <thread>
 
@@ -267,6 +268,74 @@ TEST_F(PackTest, AFolderStandsForTheFilesInIt) {
   EXPECT_EQ(files[3], "y.txt");
   fs::create_directories(directory_.path() / "empty");
   EXPECT_THROW(expand_inputs({directory_.path() / "empty"}), Error);
+}
+
+PackReport pack_on_ranks(const PackOptions& options, int size, std::chrono::microseconds delay = {}) {
+  std::barrier barrier(size);
+  std::vector<PackReport> reports(static_cast<size_t>(size));
+  std::vector<std::jthread> threads;
+  for (int rank = 0; rank < size; ++rank)
+    threads.emplace_back([&, rank] {
+      reports[static_cast<size_t>(rank)] =
+          pack_documents(ByteTokenizer(257, delay), options, {rank, size, [&] { barrier.arrive_and_wait(); }});
+    });
+  threads.clear();
+  for (const PackReport& report : reports) EXPECT_EQ(report.tokens, reports[0].tokens);
+  return reports[0];
+}
+
+TEST_F(PackTest, RanksTogetherGiveTheDatasetOfOne) {
+  const std::vector<fs::path> inputs = {corpus("a.jsonl", 700, 1), file("b.txt", "a text"), corpus("c.jsonl", 30, 2)};
+  const PackReport one = pack_documents(ByteTokenizer(), options(inputs, "one"));
+  for (const int size : {2, 3, 5}) {
+    const auto o = options(inputs, "ranks" + std::to_string(size));
+    const PackReport several = pack_on_ranks(o, size);
+    EXPECT_EQ(several.documents, one.documents);
+    EXPECT_EQ(several.text_bytes, one.text_bytes);
+    EXPECT_TRUE(read_file(bin_path(several.dataset)) == read_file(bin_path(one.dataset)));
+    EXPECT_TRUE(read_file(idx_path(several.dataset)) == read_file(idx_path(one.dataset)));
+    for (const auto& entry : fs::directory_iterator(directory_.path()))
+      EXPECT_EQ(entry.path().string().find("-part-"), std::string::npos) << entry.path();
+    EXPECT_TRUE(pack_on_ranks(o, size).was_complete);
+    EXPECT_TRUE(pack_documents(ByteTokenizer(), o).was_complete);  // also for one process
+  }
+  auto tiny = options({file("tiny.jsonl", "{\"text\": \"x\"}\n")}, "tiny");
+  EXPECT_EQ(texts(pack_on_ranks(tiny, 4).dataset), (std::vector<std::string>{"x$"}));
+}
+
+TEST_F(PackTest, RanksNameBadLinesAsTheFileNumbersThem) {
+  std::string lines;
+  for (int i = 1; i <= 300; ++i) lines += i == 290 ? "{bad\n" : "{\"text\": \"some text of this line\"}\n";
+  auto o = options({file("a.jsonl", lines)});
+  o.documents.skip_bad = true;
+  std::barrier barrier(2);
+  PackReport second;
+  {
+    std::jthread other([&] { second = pack_documents(ByteTokenizer(), o, {1, 2, [&] { barrier.arrive_and_wait(); }}); });
+    EXPECT_EQ(pack_documents(ByteTokenizer(), o, {0, 2, [&] { barrier.arrive_and_wait(); }}).bad_records, 1u);
+  }
+  ASSERT_EQ(second.bad_examples.size(), 1u);
+  EXPECT_NE(second.bad_examples[0].find("a.jsonl:290: not JSON"), std::string::npos) << second.bad_examples[0];
+}
+
+TEST_F(PackTest, PartsOfAnotherNumberOfRanksAreRefused) {
+  const auto o = options({corpus("a.jsonl", 50, 3)});
+  file("out-part-0-of-3_text_document.pack.json", "{}");
+  EXPECT_NE(error_of([&] { pack_documents(ByteTokenizer(), o, {0, 2, [] {}}); }).find("another number of ranks"), std::string::npos);
+}
+
+TEST_F(PackTest, DocumentsAreExtracted) {
+  const auto o = options({corpus("a.jsonl", 120, 4)});
+  const PackReport report = pack_documents(ByteTokenizer(), o);
+  const IndexedDataset data(report.dataset);
+  extract_documents(data, 0, 50, directory_.path() / "first");
+  extract_documents(data, 50, 120, directory_.path() / "second");
+  const IndexedDataset parts[] = {IndexedDataset(directory_.path() / "first"), IndexedDataset(directory_.path() / "second")};
+  EXPECT_EQ(parts[0].num_documents(), 50);
+  merge_datasets(parts, directory_.path() / "again");
+  EXPECT_TRUE(read_file(directory_.path() / "again.bin") == read_file(bin_path(report.dataset)));
+  EXPECT_TRUE(read_file(directory_.path() / "again.idx") == read_file(idx_path(report.dataset)));
+  EXPECT_THROW(extract_documents(data, 10, 121, directory_.path() / "bad"), Error);
 }
 
 }  // namespace

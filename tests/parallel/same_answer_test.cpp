@@ -76,9 +76,9 @@ const std::vector<double>& serial_losses() {
 
 std::string describe(const EngineConfig& config, const GridShape& shape) {
   const ParallelConfig& p = config.parallel;
-  return fmt::format("t {} p {} d {} v {} {} micro {} recompute {} SP {} ZeRO {} scatter {} overlap {}",
+  return fmt::format("t {} p {} d {} v {} {} micro {} recompute {} but {} SP {} ZeRO {} scatter {} overlap {}",
                      shape.tensor_parallel, shape.pipeline_parallel, shape.data_parallel, p.virtual_pipeline,
-                     name_of(p.schedule), config.micro_batch_size, static_cast<int>(config.recompute),
+                     name_of(p.schedule), config.micro_batch_size, static_cast<int>(config.recompute), config.keep_micro_batches,
                      p.sequence_parallel, p.zero_stage, p.scatter_gather, p.overlap);
 }
 
@@ -102,11 +102,12 @@ std::vector<Case> all_cases(int ranks) {
                   const GridShape shape{t, p, ranks / (t * p), "tp-dp-pp"};
                   const bool useful = (t > 1 || !sp) && (shape.data_parallel > 1 || zero == 0) &&
                                       (p > 1 || kind == ScheduleKind::gpipe || kind == ScheduleKind::one_f_one_b);
-                  const bool possible = (v == 1) == (kind != ScheduleKind::interleaved_1f1b) && p * v - 1 <= 4 &&
+                  const bool possible = kGlobalBatch % (micro * shape.data_parallel) == 0 && (v == 1) == (kind != ScheduleKind::interleaved_1f1b) && p * v - 1 <= 4 &&
                                         (kind != ScheduleKind::zb_h1 || recompute != Recompute::full);
                   if (!useful || !possible) continue;
                   EngineConfig config = small_gpt(micro);
                   config.recompute = recompute;
+                  config.keep_micro_batches = cases.size() % 2;
                   config.parallel.schedule = kind;
                   config.parallel.virtual_pipeline = v;
                   config.parallel.zero_stage = zero;

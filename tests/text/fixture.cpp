@@ -116,6 +116,42 @@ std::string random_code_points(Random& random) {
   return out;
 }
 
+std::string random_words(Random& random) {
+  constexpr std::string_view kLetters = "etaoinshrdlucmfwypvbgkjqxz";
+  std::string text;
+  for (uint32_t words = 1 + random.below(10); words > 0; --words) {
+    text.append(random.below(3), ' ');
+    std::string word;
+    for (uint32_t letters = 1 + random.below(9); letters > 0; --letters) {
+      const uint32_t first = random.below(26), second = random.below(26);
+      word += kLetters[std::min(first, second)];
+    }
+    if (random.below(10) == 0)
+      for (char& c : word) c = static_cast<char>(c - 'a' + 'A');
+    text += word;
+    if (random.below(6) == 0) text += ".,;!?'-\n"[random.below(8)];
+  }
+  return text;
+}
+
+std::string sweep_text(Random& random) {
+  const uint32_t kind = random.below(4);
+  return kind == 0 ? random_code_points(random) : kind == 1 ? random_words(random) : random_text(random);
+}
+
+Sweep sweep() {
+  const Json json = read_json(data_path("sweep.json"));
+  Sweep result;
+  for (const Json& unit : json.at("long")) result.units.emplace_back(unit.at(0), unit.at(1));
+  for (const auto& [name, item] : json.at("tokenizers").items()) {
+    Sweep::Expected expected{name, {}, item.at("long"), item.at("corpus")};
+    const std::string digests = item.at("batches");
+    for (size_t at = 0; at < digests.size(); at += 16) expected.batches.push_back(digests.substr(at, 16));
+    result.tokenizers.push_back(std::move(expected));
+  }
+  return result;
+}
+
 std::string random_bytes(Random& random, size_t length) {
   std::string bytes(length, '\0');
   for (char& c : bytes) c = static_cast<char>(random.below(256));

@@ -67,6 +67,21 @@ std::vector<std::string> corpus();
 std::vector<std::pair<std::string, int32_t>> vocabulary_of(const std::filesystem::path& tokenizer_json);
 std::vector<std::string> merges_of(const std::filesystem::path& tokenizer_json);
 
+// The strings of make_sweep_fixture.py: those of batch b come one after the other from Random(kSweepSeed + b).
+inline constexpr uint64_t kSweepSeed = 700000;
+std::string sweep_text(Random& random);
+struct Sweep {
+  struct Expected {
+    std::string name;                  // of a folder
+    std::vector<std::string> batches;  // digests of 1,000 strings each
+    std::vector<std::string> repeated;  // of each of `units`
+    std::string corpus;
+  };
+  std::vector<std::pair<std::string, int>> units;  // repeated so many times
+  std::vector<Expected> tokenizers;
+};
+Sweep sweep();
+
 std::string random_text(Random& random);
 std::string random_code_points(Random& random);
 std::string random_bytes(Random& random, size_t length);

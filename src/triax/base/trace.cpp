@@ -188,7 +188,7 @@ void merge_chrome_traces(std::span<const TraceFile> files, const fs::path& merge
   EventWriter output(merged);
   for (const TraceFile& file : files)
     for_each_event(file.path, [&](Json& event) {
-      if (event.contains("ts")) event["ts"] = std::round((time_of(event, file) - first) * 1e3) * 1e-3;
+      if (event.contains("ts")) event["ts"] = std::round((time_of(event, file) - first) * 1e3) / 1e3;
       output.add(dump(event));
     });
   output.commit();

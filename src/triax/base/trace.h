@@ -42,8 +42,8 @@ struct TraceSpan {
   double start = 0, end = 0;         // seconds, of Trace::now() or since a simulation began
   int micro_batch = -1, chunk = -1;  // -1: not of one
   int64_t bytes = -1;                // -1: moves nothing
-  std::string_view name;             // empty: the category's; shown with the micro-batch, "forward 3"
-  std::string_view group;            // of communication: "tensor"
+  std::string_view name{};           // empty: the category's; shown with the micro-batch, "forward 3"
+  std::string_view group{};          // of communication: "tensor"
   uint64_t arrow = 0;                // the same number for the send and the receive of one message; 0: none
 };
 
@@ -115,8 +115,8 @@ class TraceScope {
 
 struct TraceProcess {
   int id = 0;        // different for all in a file; the rank
-  std::string name;  // "rank 3: tp 0/1, pp 3/4, dp 0/1", "simulated rank 3"
-  std::span<const TraceSpan> spans;
+  std::string name{};  // "rank 3: tp 0/1, pp 3/4, dp 0/1", "simulated rank 3"
+  std::span<const TraceSpan> spans{};
 };
 
 // Writes Chrome's JSON trace, atomically. Spans of a track that overlap without one containing the

@@ -16,6 +16,7 @@ void add_finetune_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
 void add_info_command(CLI::App& app);
 void add_pack_command(CLI::App& app);
+void add_plan_command(CLI::App& app);
 void add_predict_command(CLI::App& app);
 void add_report_command(CLI::App& app);
 void add_score_command(CLI::App& app);

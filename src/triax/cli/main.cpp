@@ -49,6 +49,7 @@ void add_commands(CLI::App& app) {
   add_generate_command(app);
   add_info_command(app);
   add_pack_command(app);
+  add_plan_command(app);
   add_predict_command(app);
   add_report_command(app);
   add_score_command(app);

@@ -7,14 +7,19 @@
 #include <string>
 #include <vector>
 
+#include "triax/base/config.h"
 #include "triax/base/error.h"
 #include "triax/base/log.h"
+#include "triax/base/parallel.h"
 #include "triax/base/progress.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
+#include "triax/comm/world.h"
+#include "triax/data/gpt_dataset.h"
 #include "triax/data/pack.h"
 #include "triax/data/pack_journal.h"
 #include "triax/text/tokenizer.h"
+#include "triax/train/training_data.h"
 
 namespace triax::cli {
 namespace {
@@ -25,6 +30,9 @@ struct Options {
   std::vector<std::string> files, datasets;
   std::string tokenizer, output, dataset, format = "auto", field = "text", max_document = "64M", language = "en";
   int threads = 0;
+  std::string config, shares;
+  std::vector<std::string> overrides;
+  int parts = 0;
   bool skip_bad = false, no_eod = false, sentences = false, force = false, with_special = false, plain = false;
   int64_t first = 0, count = -1;
 };
@@ -36,7 +44,7 @@ std::string took(const PackReport& report) {
   return fmt::format("{} ({}/s)", time, format_bytes(static_cast<double>(report.text_bytes) / report.seconds));
 }
 
-void pack(const Options& options) {
+int pack(const Options& options, World& world) {
   check(!options.files.empty(), "no files were given; see `triax pack --help`");
   check(!options.tokenizer.empty(), "--tokenizer is missing: the folder of a vocabulary (`triax tokenizer train` makes one)");
   check(!options.output.empty(), "--output is missing: the beginning of the names of the files to write");
@@ -50,14 +58,16 @@ void pack(const Options& options) {
   o.append_eod = !options.no_eod;
   o.sentences = options.sentences;
   o.language = options.language;
-  o.threads = options.threads;
+  // Ranks on one host share its cores, unless they were bound to some.
+  o.threads = options.threads > 0 ? options.threads : std::max(1, available_cores() / world.local_size());
   o.force = options.force;
   o.show_progress = true;
   const auto tokenizer = load_tokenizer(options.tokenizer);
-  const PackReport report = pack_documents(*tokenizer, o);
+  const PackReport report =
+      pack_documents(*tokenizer, o, {world.rank(), world.size(), [&] { world.communicator().barrier(); }});
   for (const std::string& example : report.bad_examples) log_warning("left out: {}", example);
-  if (report.bad_records > 0)
-    log_warning("{} bad records were left out in all", report.bad_records);
+  if (world.rank() > 0) return 0;
+  if (report.bad_records > 0) log_warning("{} bad records were left out in all", report.bad_records);
   if (report.was_complete) {
     fmt::print("{}.bin is complete already: ", report.dataset.string());
   } else if (report.resumed_documents > 0) {
@@ -67,6 +77,7 @@ void pack(const Options& options) {
              format_bytes(static_cast<double>(report.text_bytes)), report.tokens,
              static_cast<double>(report.text_bytes) / static_cast<double>(std::max<uint64_t>(report.tokens, 1)),
              took(report), report.dataset.string());
+  return 0;
 }
 
 void inspect(const Options& options) {
@@ -145,6 +156,59 @@ void merge(const Options& options) {
   fmt::print("{} documents, {} tokens -> {}.bin, .idx\n", merged.num_documents(), merged.num_tokens(), merged.path().string());
 }
 
+// Consecutive documents each: parts of about as many tokens, or the shares of training, validation and test.
+std::vector<std::pair<fs::path, SequenceRange>> plan_split(const Options& options, const IndexedDataset& data) {
+  std::vector<std::pair<fs::path, SequenceRange>> plan;
+  if (options.parts > 0) {
+    int64_t tokens = 0, begin = 0, part = 0;
+    for (int64_t d = 0; d < data.num_documents(); ++d) {
+      for (int64_t s = data.document_begin(d); s < data.document_begin(d + 1); ++s) tokens += data.length(s);
+      const bool full = static_cast<double>(tokens) * options.parts >= static_cast<double>(data.num_tokens()) * static_cast<double>(part + 1);
+      if ((!full && d + 1 < data.num_documents()) || part + 1 == options.parts) continue;
+      plan.emplace_back(fmt::format("{}_{}", options.output, part++), SequenceRange{begin, d + 1});
+      begin = d + 1;
+    }
+    plan.emplace_back(fmt::format("{}_{}", options.output, part), SequenceRange{begin, data.num_documents()});
+  } else {
+    const auto ranges = split_ranges(options.shares, data.num_documents());
+    for (const Split split : {Split::train, Split::valid, Split::test})
+      plan.emplace_back(fmt::format("{}_{}", options.output, split_name(split)), ranges[static_cast<size_t>(split)]);
+  }
+  std::erase_if(plan, [](const auto& part) { return part.second.begin >= part.second.end; });
+  return plan;
+}
+
+void split_dataset(const Options& options) {
+  check((options.parts > 0) != !options.shares.empty(), "say either --parts or --shares");
+  const IndexedDataset data(options.dataset);
+  const auto plan = plan_split(options, data);
+  for (const auto& [prefix, range] : plan)
+    check(!fs::exists(bin_path(prefix)) || options.force, "{} exists already; choose another output, or say --force to replace it",
+          bin_path(prefix).string());
+  for (const auto& [prefix, range] : plan) {
+    extract_documents(data, range.begin, range.end, prefix);
+    fmt::print("documents {} to {} -> {}.bin, .idx, {} tokens\n", range.begin, range.end, prefix.string(), IndexedDataset(prefix).num_tokens());
+  }
+}
+
+// What `triax train` builds before its first step, built now and kept where it looks for it.
+void index(const Options& options) {
+  RunConfig config;
+  ConfigFields fields(config);
+  fields.load_file(options.config);
+  for (const std::string& assignment : options.overrides) fields.set(assignment);
+  check(!config.data.train.empty(), "{}: data.train is empty: name the token datasets to train on", options.config);
+  int32_t eod = -1;
+  if (!config.data.tokenizer.empty()) {
+    const auto tokenizer = load_tokenizer(config.data.tokenizer);
+    eod = tokenizer->special_tokens().eod.value_or(-1);
+    if (config.model.vocab_size == 0) config.model.vocab_size = tokenizer->vocab_size();
+  }
+  config.resolve();
+  const TrainingData data(config, eod);
+  fmt::print("{}\n", data.summary());
+}
+
 // Documents as JSON lines that `triax pack` reads, or as plain text.
 void read(const Options& options) {
   const IndexedDataset data(options.dataset);
@@ -184,6 +248,20 @@ void add_subcommands(CLI::App* command, const std::shared_ptr<Options>& o) {
   sub->add_flag("--force", o->force, "replace what is there");
   sub->callback([o] { merge(*o); });
 
+  sub = command->add_subcommand("split", "Cut a dataset into parts of consecutive documents");
+  sub->add_option("dataset", o->dataset, "the dataset")->required()->type_name("DATASET");
+  sub->add_option("-o,--output", o->output, "PREFIX of the files to write: PREFIX_0, or PREFIX_train, _valid, _test")->required()->type_name("PREFIX");
+  sub->add_option("--parts", o->parts, "that many, with about as many tokens each")->check(CLI::PositiveNumber)->type_name("N");
+  sub->add_option("--shares", o->shares, "of the documents for training, validation and test, such as 969,30,1")->type_name("A,B,C");
+  sub->add_flag("--force", o->force, "replace what is there");
+  sub->callback([o] { split_dataset(*o); });
+
+  sub = command->add_subcommand("index", "Build the order of the samples of a training run ahead of time, and show its blend");
+  sub->add_option("config", o->config, "TOML file of the run, as for `triax train`")->required()->type_name("FILE");
+  sub->add_option("--set", o->overrides, "override one key of the file, as section.key=value; may be given many times")
+      ->type_name("KEY=VALUE")->allow_extra_args(false)->take_all();
+  sub->callback([o] { index(*o); });
+
   sub = command->add_subcommand("read", "Write the documents of a dataset as text");
   sub->add_option("dataset", o->dataset, "the dataset")->required()->type_name("DATASET");
   sub->add_option("--tokenizer", o->tokenizer, "the vocabulary it was packed with")->required()->type_name("DIR");
@@ -219,14 +297,16 @@ void add_pack_command(CLI::App& app) {
       "Examples:\n"
       "  triax pack --tokenizer vocab/ --output data/books books/*.txt\n"
       "  triax pack --tokenizer vocab/ --output data/web --field content shards/*.jsonl.zst\n"
+      "  mpirun -n 4 triax pack --tokenizer vocab/ --output data/web shards/*.jsonl\n"
       "  triax pack inspect data/books_text_document\n"
+      "  triax pack index run.toml\n"
       "  triax pack read data/books_text_document --tokenizer vocab/ -n 1");
   command->require_subcommand(0, 1);
   add_subcommands(command, o);
   // What is meant for one of them must not end up with the command above it.
   for (CLI::App* sub : command->get_subcommands([](CLI::App*) { return true; })) sub->fallthrough(false);
   command->callback([o, command] {
-    if (command->get_subcommands().empty()) pack(*o);
+    if (command->get_subcommands().empty()) run_ranks({}, [&](World& world) { return pack(*o, world); });
   });
 }
 

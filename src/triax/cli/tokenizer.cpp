@@ -1,4 +1,4 @@
-// triax tokenizer: learn a vocabulary, turn text into ids and back, compare vocabularies.
+// triax tokenizer: text into ids and back, vocabularies in other forms. train, inspect and compare are in files of their own.
 #include "triax/text/tokenizer.h"
 
 #include <fmt/format.h>
@@ -15,11 +15,8 @@
 #include "triax/base/error.h"
 #include "triax/base/file.h"
 #include "triax/base/parallel.h"
-#include "triax/base/progress.h"
-#include "triax/base/text.h"
 #include "triax/cli/commands.h"
-#include "triax/data/document_reader.h"
-#include "triax/text/bpe_trainer.h"
+#include "triax/cli/tokenizer_commands.h"
 
 namespace triax::cli {
 namespace {
@@ -27,31 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
 // --- Input and output ---
-
-// The text of the documents: which files, and how they are cut.
-struct DocumentFiles {
-  std::vector<fs::path> files;
-  std::string format = "auto";
-  DocumentOptions options;
-};
-
-void add_document_options(CLI::App& app, DocumentFiles& input) {
-  app.add_option("files", input.files, "text (.txt .md), JSON lines (.jsonl); may be .gz or .zst")->required();
-  app.add_option("--format", input.format, "auto, jsonl, text (a file is a document), paragraphs")->capture_default_str();
-  app.add_option("--field", input.options.field, "JSON field that holds the text")->capture_default_str();
-  app.add_flag("--skip-bad", input.options.skip_bad, "pass over records that cannot be read instead of stopping");
-}
-
-std::string read_stdin() {
-  std::string text;
-  char buffer[1 << 16];
-  while (const size_t n = std::fread(buffer, 1, sizeof buffer, stdin)) text.append(buffer, n);
-  check(std::ferror(stdin) == 0, "cannot read standard input");
-  return text;
-}
 
 // The contents of the files, or of standard input where there are none.
 std::vector<std::string> read_inputs(const std::vector<fs::path>& files) {
@@ -64,83 +37,6 @@ std::vector<std::string> read_inputs(const std::vector<fs::path>& files) {
 void write_stdout(std::string_view text) {
   check(std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0,
         "cannot write to standard output");
-}
-
-// Calls body(line) for every line, without its line end.
-template <typename Body>
-void for_each_line(std::string_view text, Body&& body) {
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    body(line);
-  }
-}
-
-// --- train ---
-
-struct TrainOptions {
-  DocumentFiles input;
-  text::BpeTrainerOptions trainer;
-  fs::path output;
-  int threads = 0;
-};
-
-text::WordCounts count_words(const DocumentFiles& input) {
-  DocumentReader reader(input.files, input.options);
-  DocumentParser parser(input.options);
-  DocumentBatch batch;
-  BadRecords bad;
-  text::WordCounter counter;
-  Progress progress("counting words", reader.total_bytes());
-  while (reader.next(batch)) {
-    bad.add(batch.too_long);
-    parser.parse(batch, [&](const Document& document) { counter.add(document.text); }, bad);
-    progress.update(batch.source_bytes);
-  }
-  progress.finish();
-  if (bad.count > 0) fmt::print(stderr, "triax: {} bad records passed over; the first: {}\n", bad.count, bad.examples[0]);
-  check(counter.bytes() > 0, "the input holds no text to train on");
-  const std::string documents = format_count(static_cast<double>(counter.documents()));
-  const std::string bytes = format_bytes(static_cast<double>(counter.bytes()));
-  text::WordCounts counts = counter.finish();
-  fmt::print("text         {} in {} documents, {} distinct words\n", bytes, documents,
-             format_count(static_cast<double>(counts.words.size())));
-  return counts;
-}
-
-void train(TrainOptions& options) {
-  if (options.threads > 0) set_num_threads(options.threads);
-  options.input.options.format = document_format_from(options.input.format);
-  const auto start = Clock::now();
-  const text::WordCounts counts = count_words(options.input);
-  const double counted = seconds_since(start);
-  Progress progress("learning merges", static_cast<uint64_t>(options.trainer.vocab_size), {.unit = "tokens"});
-  options.trainer.progress = [&](int64_t size, int64_t) { progress.update(static_cast<uint64_t>(size)); };
-  text::BpeConfig config = train_bpe(counts, options.trainer);
-  progress.finish();
-  const auto tokenizer = make_bpe_tokenizer(std::move(config));
-  save_tokenizer(*tokenizer, options.output);
-  fmt::print("vocabulary   {} tokens in {}\n", tokenizer->vocab_size(), options.output.string());
-  if (tokenizer->vocab_size() < options.trainer.vocab_size)
-    fmt::print("             fewer than the {} asked for: no other pair occurs {} times\n", options.trainer.vocab_size,
-               std::max<int64_t>(1, options.trainer.min_frequency));
-  fmt::print("time         {:.1f} s, of which counting {:.1f} s\n", seconds_since(start), counted);
-}
-
-void add_train(CLI::App& parent) {
-  auto options = std::make_shared<TrainOptions>();
-  CLI::App* app = parent.add_subcommand("train", "Learn a byte-level BPE vocabulary from text");
-  add_document_options(*app, options->input);
-  app->add_option("--vocab-size", options->trainer.vocab_size, "tokens, special ones included")->capture_default_str();
-  app->add_option("--output,-o", options->output, "folder for tokenizer.json, vocab.json, merges.txt")->required();
-  app->add_option("--min-frequency", options->trainer.min_frequency, "of a pair, to become a token")->capture_default_str();
-  app->add_option("--special-token", options->trainer.special_tokens, "may be given several times; the first ids")
-      ->capture_default_str();
-  app->add_option("--threads", options->threads, "default: all cores");
-  app->footer("Example: triax tokenizer train --vocab-size 8192 --output vocab corpus.jsonl.zst");
-  app->callback([options] { train(*options); });
 }
 
 // --- encode and decode ---
@@ -258,112 +154,12 @@ void add_convert(CLI::App& parent) {
   app->callback([options] { convert(*options); });
 }
 
-// --- inspect ---
-
-struct InspectOptions {
-  std::vector<fs::path> tokenizers;
-  std::vector<std::string> words;
-  std::vector<fs::path> files;
-};
-
-struct TextStatistics {
-  uint64_t bytes = 0, characters = 0, words = 0, tokens = 0;
-  uint64_t whole_words = 0;  // that are one token, with the space before them
-};
-
-void add_text(const Tokenizer& tokenizer, std::string_view text, TextStatistics& statistics) {
-  std::vector<int32_t> ids;
-  tokenizer.encode(text, ids);
-  statistics.bytes += text.size();
-  statistics.tokens += ids.size();
-  for (const char c : text) statistics.characters += (c & 0xC0) != 0x80;
-  std::string spaced;
-  constexpr std::string_view kSpace = " \t\r\n\v\f";
-  for (size_t begin = text.find_first_not_of(kSpace); begin != std::string_view::npos;) {
-    const size_t end = std::min(text.find_first_of(kSpace, begin), text.size());
-    ++statistics.words;
-    spaced.assign(1, ' ');
-    spaced += text.substr(begin, end - begin);
-    ids.clear();
-    tokenizer.encode(spaced, ids);
-    statistics.whole_words += ids.size() == 1;
-    begin = text.find_first_not_of(kSpace, end);
-  }
-}
-
-std::string split_word(const Tokenizer& tokenizer, const std::string& word) {
-  std::string out;
-  for (const int32_t id : tokenizer.encode(" " + word)) {
-    if (!out.empty()) out += " | ";
-    out += trim(tokenizer.decode({{id}}));
-  }
-  return out;
-}
-
-void print_row(std::string_view label, const std::vector<std::string>& cells) {
-  std::string line = fmt::format("{:<22}", label);
-  for (const std::string& cell : cells) line += fmt::format("  {:>18}", cell);
-  fmt::print("{}\n", line);
-}
-
-void inspect(const InspectOptions& options) {
-  std::vector<std::unique_ptr<Tokenizer>> tokenizers;
-  for (const fs::path& path : options.tokenizers) tokenizers.push_back(load_tokenizer(path));
-  const auto row = [&](std::string_view label, auto&& cell) {
-    std::vector<std::string> cells;
-    for (size_t i = 0; i < tokenizers.size(); ++i) cells.push_back(cell(i));
-    print_row(label, cells);
-  };
-  row("tokenizer", [&](size_t i) {
-    const fs::path& path = options.tokenizers[i];
-    return (path.has_filename() ? path : path.parent_path()).filename().string();
-  });
-  row("kind", [&](size_t i) { return std::string(tokenizers[i]->kind()); });
-  row("vocabulary size", [&](size_t i) { return fmt::format("{}", tokenizers[i]->vocab_size()); });
-  row("end of document", [&](size_t i) {
-    const auto eod = tokenizers[i]->special_tokens().eod;
-    return eod ? fmt::format("{} ({})", tokenizers[i]->token_text(*eod), *eod) : "none";
-  });
-  if (!options.files.empty()) {
-    std::vector<TextStatistics> statistics(tokenizers.size());
-    for (const std::string& text : read_inputs(options.files))
-      for (size_t i = 0; i < tokenizers.size(); ++i) add_text(*tokenizers[i], text, statistics[i]);
-    const auto ratio = [](uint64_t a, uint64_t b) {
-      return b == 0 ? "-" : fmt::format("{:.3f}", static_cast<double>(a) / static_cast<double>(b));
-    };
-    row("bytes of text", [&](size_t i) { return fmt::format("{}", statistics[i].bytes); });
-    row("tokens", [&](size_t i) { return fmt::format("{}", statistics[i].tokens); });
-    row("bytes per token", [&](size_t i) { return ratio(statistics[i].bytes, statistics[i].tokens); });
-    row("characters per token", [&](size_t i) { return ratio(statistics[i].characters, statistics[i].tokens); });
-    row("tokens per word", [&](size_t i) { return ratio(statistics[i].tokens, statistics[i].words); });
-    row("words of one token", [&](size_t i) {
-      return fmt::format("{:.1f} %", statistics[i].words == 0 ? 0.0 : 100.0 * static_cast<double>(statistics[i].whole_words) /
-                                                                          static_cast<double>(statistics[i].words));
-    });
-  }
-  for (const std::string& word : options.words) {
-    fmt::print("\n{}\n", word);
-    for (size_t i = 0; i < tokenizers.size(); ++i)
-      fmt::print("  {:<20}  {}\n", options.tokenizers[i].string(), split_word(*tokenizers[i], word));
-  }
-}
-
-void add_inspect(CLI::App& parent) {
-  auto options = std::make_shared<InspectOptions>();
-  CLI::App* app = parent.add_subcommand("inspect", "Compare vocabularies: size, compression of a text, how words split");
-  app->add_option("--tokenizer,-t", options->tokenizers, "several to see them side by side")->required()->allow_extra_args(false);
-  app->add_option("--word,-w", options->words, "show how this word splits")->allow_extra_args(false);
-  app->add_option("files", options->files, "text to measure on");
-  app->footer("Example: triax tokenizer inspect -t gpt2 -t vocab -w naloxone -w adrenocorticotropin articles.txt");
-  app->callback([options] { inspect(*options); });
-}
-
 // --- bench: for bench/compare_tokenizers.py ---
 
 struct BenchOptions {
   fs::path tokenizer;
   DocumentFiles input;
-  int rounds = 3;
+  int rounds = 3, threads = 1;
 };
 
 void bench(BenchOptions& options) {
@@ -375,47 +171,70 @@ void bench(BenchOptions& options) {
     documents.emplace_back(document.text);
     bytes += document.text.size();
   });
-  // Processor time, which other work on the machine disturbs least.
-  const auto cpu_seconds = [] { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; };
+  if (options.threads > 0) set_num_threads(options.threads);
+  // Of one thread the processor time, which other work on the machine disturbs least.
+  const auto seconds = [&] {
+    return options.threads == 1 ? static_cast<double>(std::clock()) / CLOCKS_PER_SEC
+                                : std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+  };
   double best_encode = 1e30, best_decode = 1e30;
-  size_t tokens = 0;
+  size_t tokens = 0, decoded = 0;
   for (int round = 0; round < options.rounds; ++round) {
     std::vector<std::vector<int32_t>> ids(documents.size());
-    double start = cpu_seconds();
-    for (size_t i = 0; i < documents.size(); ++i) tokenizer->encode(documents[i], ids[i]);
-    best_encode = std::min(best_encode, cpu_seconds() - start);
-    start = cpu_seconds();
-    for (size_t i = 0; i < documents.size(); ++i)
-      check(tokenizer->decode(ids[i]).size() >= documents[i].size(), "decoding lost text");
-    best_decode = std::min(best_decode, cpu_seconds() - start);
-    tokens = 0;
+    const auto count = static_cast<int64_t>(documents.size());
+    double start = seconds();
+    parallel_for(count, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) tokenizer->encode(documents[static_cast<size_t>(i)], ids[static_cast<size_t>(i)]);
+    });
+    best_encode = std::min(best_encode, seconds() - start);
+    tokens = decoded = 0;
+    start = seconds();
+    for (const auto& each : ids) decoded += tokenizer->decode(each).size();
+    best_decode = std::min(best_decode, seconds() - start);
     for (const auto& each : ids) tokens += each.size();
   }
   const double megabytes = static_cast<double>(bytes) * 1e-6;
-  fmt::print("{{\"bytes\": {}, \"tokens\": {}, \"encode_mb_per_s\": {:.2f}, \"decode_mb_per_s\": {:.2f}}}\n", bytes, tokens,
-             megabytes / best_encode, megabytes / best_decode);
+  fmt::print("{{\"bytes\": {}, \"tokens\": {}, \"decoded_bytes\": {}, \"threads\": {}, \"encode_mb_per_s\": {:.2f}, "
+             "\"decode_mb_per_s\": {:.2f}}}\n",
+             bytes, tokens, decoded, num_threads(), megabytes / best_encode, megabytes / best_decode);
 }
 
 void add_bench(CLI::App& parent) {
   auto options = std::make_shared<BenchOptions>();
-  CLI::App* app = parent.add_subcommand("bench", "Measure encoding and decoding on one thread, in MB per second of processor time");
+  CLI::App* app = parent.add_subcommand("bench", "Measure the speed of encoding and decoding, in MB a second");
   add_tokenizer_option(*app, options->tokenizer);
   add_document_options(*app, options->input);
   app->add_option("--rounds", options->rounds, "the best counts")->capture_default_str();
+  app->add_option("--threads", options->threads, "for encoding; 1: measured in processor time, 0: all cores")->capture_default_str();
   app->footer("Example: triax tokenizer bench -t gpt2 --format paragraphs book.txt");
   app->callback([options] { bench(*options); });
 }
 
 }  // namespace
 
+void add_document_options(CLI::App& app, DocumentFiles& input) {
+  app.add_option("files", input.files, "text (.txt .md), JSON lines (.jsonl); may be .gz or .zst")->required();
+  app.add_option("--format", input.format, "auto, jsonl, text (a file is a document), paragraphs")->capture_default_str();
+  app.add_option("--field", input.options.field, "JSON field that holds the text")->capture_default_str();
+  app.add_flag("--skip-bad", input.options.skip_bad, "pass over records that cannot be read instead of stopping");
+}
+
+std::string read_stdin() {
+  std::string text;
+  char buffer[1 << 16];
+  while (const size_t n = std::fread(buffer, 1, sizeof buffer, stdin)) text.append(buffer, n);
+  check(std::ferror(stdin) == 0, "cannot read standard input");
+  return text;
+}
+
 void add_tokenizer_command(CLI::App& app) {
   CLI::App* tokenizer = app.add_subcommand("tokenizer", "Learn and use vocabularies: text to token ids and back");
   tokenizer->require_subcommand(1);
-  add_train(*tokenizer);
+  add_tokenizer_train(*tokenizer);
   add_encode(*tokenizer);
   add_decode(*tokenizer);
   add_convert(*tokenizer);
-  add_inspect(*tokenizer);
+  add_tokenizer_inspect(*tokenizer);
   add_bench(*tokenizer);
 }
 

@@ -25,6 +25,7 @@ struct TrainOptions {
   bool print_config = false;
   double minutes = 0;
   int nproc = 0;
+  std::string trace;
 };
 
 // As many steps as this machine makes in so many minutes, measured with the run's own shapes.
@@ -46,6 +47,8 @@ RunConfig load_config(const TrainOptions& options) {
   ConfigFields fields(config);
   if (!options.config_file.empty()) fields.load_file(options.config_file);
   for (const std::string& assignment : options.overrides) fields.set(assignment);
+  if (!options.trace.empty()) config.output.trace = options.trace;
+  parse_step_range(config.output.trace);
   return config;
 }
 
@@ -99,6 +102,9 @@ void add_train_command(CLI::App& app) {
   command->add_option("--minutes", options->minutes,
                       "measure this machine and set train.steps to what it does in so many minutes")
       ->check(CLI::PositiveNumber);
+  command->add_option("--trace", options->trace,
+                      "record steps FIRST-LAST of every rank in trace.json, for ui.perfetto.dev (output.trace)")
+      ->type_name("FIRST-LAST");
   command->add_option("--nproc", options->nproc,
                       "start so many ranks on this machine (under mpirun), the cores shared out among them")
       ->check(CLI::PositiveNumber);

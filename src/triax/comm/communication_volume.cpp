@@ -11,6 +11,14 @@ namespace {
 // (n - 1) / n
 double others(int ranks) { return static_cast<double>(ranks - 1) / ranks; }
 
+// That a rank sends in a step, and as many receives: every chunk sends both ways, but the first stage of all
+// has none before it and the last none after.
+int messages(const PipelineTraffic& traffic) {
+  if (traffic.pipeline_parallel == 1) return 0;
+  const bool end = traffic.rank == 0 || traffic.rank == traffic.pipeline_parallel - 1;
+  return traffic.micro_batches * (2 * traffic.virtual_pipeline - (end ? 1 : 0));
+}
+
 }  // namespace
 
 std::string_view name_of(CommunicationKind kind) {
@@ -67,17 +75,24 @@ double cross_entropy_volume(const ActivationSize& size, int tensor_parallel) {
 }
 
 double pipeline_volume(const ActivationSize& size, const PipelineTraffic& traffic) {
-  if (traffic.pipeline_parallel == 1) return 0;
-  // Every chunk sends both ways, but the first stage of all has none before it and the last none after.
-  const bool end = traffic.rank == 0 || traffic.rank == traffic.pipeline_parallel - 1;
-  const int messages = traffic.micro_batches * (2 * traffic.virtual_pipeline - (end ? 1 : 0));
-  return messages * size.elements() / (traffic.scatter_gather ? traffic.tensor_parallel : 1);
+  return messages(traffic) * size.elements() / (traffic.scatter_gather ? traffic.tensor_parallel : 1);
 }
 
-double data_parallel_volume(double parameters, int data_parallel, int zero_stage, int passes) {
+double scatter_gather_volume(const ActivationSize& size, const PipelineTraffic& traffic) {
+  return traffic.scatter_gather ? messages(traffic) * size.elements() * others(traffic.tensor_parallel) : 0;
+}
+
+double tied_gradient_volume(double parameters) { return 2 * parameters * others(2); }
+
+DataParallelVolume data_parallel_volume(double parameters, int data_parallel, int zero_stage, int passes) {
   check(zero_stage >= 0 && zero_stage <= 3, "there is no ZeRO stage {}", zero_stage);
-  const int reductions = zero_stage >= 2 ? passes : 1, gathers = zero_stage == 3 ? 2 * passes : 1;
-  return (reductions + gathers) * parameters * others(data_parallel);
+  const double once = parameters * others(data_parallel);
+  switch (zero_stage) {
+    case 0: return {2 * once, 0};
+    case 1: return {once, once};
+    case 2: return {passes * once, once};
+    default: return {passes * once, 2 * passes * once};
+  }
 }
 
 std::string difference_text(double bytes, double formula_bytes) {

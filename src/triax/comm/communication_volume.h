@@ -25,7 +25,7 @@ struct CommunicationVolume {
     bool operator==(const Count&) const = default;
   };
   int ranks = 1;  // in the group
-  std::array<Count, kCommunicationKinds> counts;
+  std::array<Count, kCommunicationKinds> counts{};
 
   const Count& of(CommunicationKind kind) const { return counts[static_cast<size_t>(kind)]; }
   int64_t calls() const;
@@ -69,12 +69,21 @@ struct PipelineTraffic {
   bool scatter_gather = false;
 };
 double pipeline_volume(const ActivationSize& size, const PipelineTraffic& traffic);
+// What scatter/gather moves to the tensor-parallel group instead: each message received is gathered there,
+// b s h (t - 1) / t. 0 without it.
+double scatter_gather_volume(const ActivationSize& size, const PipelineTraffic& traffic);
+// The gradient of a table that first and last stage share: one all-reduce between the two.
+double tied_gradient_volume(double parameters);
 
-// Gradients and parameters of `parameters` on this rank (Rajbhandari et al. 2020, section 7), times
-// (d - 1) / d: 2 for ZeRO stages 0, 1 and 2, and 3 for stage 3. `passes`: how often in a step stage 2
-// and 3 reduce the gradients, and stage 3 gathers the parameters for forward and backward; 1 as
-// published, m where it is done for every micro-batch.
-double data_parallel_volume(double parameters, int data_parallel, int zero_stage, int passes = 1);
+// Of `parameters` on this rank, over the data-parallel ranks (Rajbhandari et al. 2020, section 7), each times
+// (d - 1) / d. ZeRO stage 0: gradients 2 (an all-reduce). Stages 1 and 2: gradients 1, weights 1. Stage 3:
+// gradients 1, weights 2 (for forward and for backward). `passes`: how often in a step stages 2 and 3 do
+// so; 1 as published, m where the gradients of every micro-batch are reduced.
+struct DataParallelVolume {
+  double gradients = 0, weights = 0;
+  double total() const { return gradients + weights; }
+};
+DataParallelVolume data_parallel_volume(double parameters, int data_parallel, int zero_stage, int passes = 1);
 
 // ---- measured beside published ----
 

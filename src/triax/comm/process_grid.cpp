@@ -89,6 +89,25 @@ ProcessGrid::ProcessGrid(World& world, const GridShape& shape)
     embedding_ = world.split("embedding", first_stage() || last_stage() ? with(&GridCoordinates::pipeline) : -1, at_.pipeline);
 }
 
+void ProcessGrid::meter(Trace* trace) {
+  check(meters_.empty(), "the process grid is metered already");
+  const auto put_on = [&](std::unique_ptr<Communicator>& group, const char* name, TraceCategory category) {
+    if (!group) return;
+    // Pipelines differ in their tensor and data coordinates.
+    const int index = at_.tensor + shape_.tensor_parallel * at_.data;
+    metered_.push_back(std::move(group));
+    auto meter = std::make_unique<MeteredCommunicator>(
+        *metered_.back(), MeterOptions{.group = name, .category = category, .trace = trace, .index = index});
+    meters_.push_back(meter.get());
+    group = std::move(meter);
+  };
+  put_on(tensor_, "tensor", TraceCategory::tensor);
+  put_on(pipeline_, "pipeline", TraceCategory::data);
+  put_on(data_, "data", TraceCategory::data);
+  put_on(model_, "model", TraceCategory::data);
+  put_on(embedding_, "embedding", TraceCategory::data);
+}
+
 std::string ProcessGrid::to_string() const {
   return fmt::format("tp {}/{}, pp {}/{}, dp {}/{}", at_.tensor, shape_.tensor_parallel, at_.pipeline,
                      shape_.pipeline_parallel, at_.data, shape_.data_parallel);

@@ -9,7 +9,9 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "triax/comm/metered_communicator.h"
 #include "triax/comm/world.h"
 
 namespace triax {
@@ -59,11 +61,19 @@ class ProcessGrid {
   // rank is both.
   Communicator* embedding() const { return embedding_.get(); }
 
+  // Puts a meter on each of the groups, with a trace if one is given, which must outlive the grid. Call it
+  // once, before anyone keeps a group.
+  void meter(Trace* trace = nullptr);
+  // The meters of tensor, pipeline, data, model and, where there is one, embedding; empty without meter().
+  const std::vector<MeteredCommunicator*>& meters() const { return meters_; }
+
  private:
   World* world_;
   GridShape shape_;
   GridCoordinates at_;
+  std::vector<std::unique_ptr<Communicator>> metered_;  // what the meters count for; outlives them
   std::unique_ptr<Communicator> tensor_, pipeline_, data_, model_, embedding_;
+  std::vector<MeteredCommunicator*> meters_;
 };
 
 }  // namespace triax

@@ -39,6 +39,15 @@ class PlainSource final : public ByteSource {
       return static_cast<size_t>(n);
     }
   }
+  void skip(uint64_t bytes) override {
+    std::error_code error;
+    const auto size = fs::file_size(path_, error);  // none for a pipe
+    if (error || !fs::is_regular_file(path_, error)) return ByteSource::skip(bytes);
+    check(bytes <= size - std::min<uint64_t>(size, bytes_), "{}: ends at byte {}, but {} were there before; it has changed: start again",
+          path_.string(), size, bytes_ + bytes);
+    check(::lseek(fd_, static_cast<off_t>(bytes), SEEK_CUR) >= 0, "cannot read {}: {}", path_.string(), std::strerror(errno));
+    bytes_ += bytes;
+  }
   uint64_t stored_bytes() const override { return bytes_; }
   const fs::path& path() const { return path_; }
 
@@ -82,6 +91,12 @@ class RawSource final : public ByteSource {
     first_.erase(0, n);
     return n;
   }
+  void skip(uint64_t bytes) override {
+    const uint64_t n = std::min<uint64_t>(bytes, first_.size());
+    first_.erase(0, n);
+    if (bytes > n) file_->skip(bytes - n);
+  }
+  bool is_compressed() const override { return false; }
   uint64_t stored_bytes() const override { return file_->stored_bytes(); }
 
  private:
@@ -195,6 +210,15 @@ bool begins_gzip(std::string_view bytes) {
 }
 
 }  // namespace
+
+void ByteSource::skip(uint64_t bytes) {
+  std::vector<char> buffer(std::min<uint64_t>(bytes, kChunk));
+  for (uint64_t left = bytes; left > 0;) {
+    const size_t n = read(buffer.data(), std::min<uint64_t>(left, buffer.size()));
+    check(n > 0, "the file ends {} bytes before the place where reading is to go on; it has changed: start again", left);
+    left -= n;
+  }
+}
 
 std::unique_ptr<ByteSource> open_byte_source(const fs::path& path) {
   check(!fs::is_directory(path), "{} is a folder; give the files in it", path.string());

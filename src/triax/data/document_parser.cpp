@@ -57,6 +57,13 @@ void DocumentParser::refuse(std::string message, BadRecords& bad) const {
   bad.add(std::move(message));
 }
 
+uint64_t DocumentParser::line_in_file(const DocumentBatch& batch, uint64_t line) {
+  const InputPosition& begin = options_.range.begin;
+  if (begin.offset == 0 || begin.file != batch.begin.file) return line;
+  if (lines_skipped_ == UINT64_MAX) lines_skipped_ = lines_before(*batch.file, begin.offset);
+  return line + lines_skipped_;
+}
+
 void DocumentParser::parse(const DocumentBatch& batch, const std::function<void(const Document&)>& body, BadRecords& bad) {
   if (batch.size == 0) return;
   switch (batch.format) {
@@ -83,7 +90,7 @@ void DocumentParser::parse_jsonl(const DocumentBatch& batch, const std::function
     std::string reason;
     const std::string_view text = json_->text_of(line, options_.field, reason);
     if (!reason.empty()) {
-      refuse(fmt::format("{}:{}: {}", batch.file->string(), line_number, reason), bad);
+      refuse(fmt::format("{}:{}: {}", batch.file->string(), line_in_file(batch, line_number), reason), bad);
       continue;
     }
     body({text, *batch.file, line_number, offset});
@@ -120,7 +127,7 @@ void DocumentParser::give(std::string_view text, const DocumentBatch& batch, uin
   if (!simdjson::validate_utf8(text)) {
     const size_t at = find_invalid_utf8(text);
     const auto lines = static_cast<uint64_t>(std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(at), '\n'));
-    return refuse(fmt::format("{}:{}: not UTF-8 (byte {:#04x})", batch.file->string(), line + lines,
+    return refuse(fmt::format("{}:{}: not UTF-8 (byte {:#04x})", batch.file->string(), line_in_file(batch, line + lines),
                               static_cast<unsigned char>(text[at])), bad);
   }
   body({text, *batch.file, line, offset});

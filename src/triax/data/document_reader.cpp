@@ -87,6 +87,9 @@ struct DocumentReader::Input {
   bool ended = false;
 };
 
+DocumentReader::DocumentReader(std::vector<fs::path> files, DocumentOptions options)
+    : DocumentReader(std::move(files), options, options.range.begin) {}
+
 DocumentReader::DocumentReader(std::vector<fs::path> files, DocumentOptions options, InputPosition start)
     : files_(std::move(files)), options_(std::move(options)), position_(start) {
   check(options_.batch_bytes > 0 && options_.max_document_bytes > 0, "sizes of batches and documents must be positive");
@@ -107,21 +110,27 @@ uint64_t DocumentReader::bytes_read() const {
   return bytes_of_closed_files_ + (input_ ? input_->source->stored_bytes() : 0);
 }
 
+bool DocumentReader::at_end() const {
+  const InputRange& range = options_.range;
+  return position_.file >= files_.size() || position_.file > range.end_file ||
+         (position_.file == range.end_file && position_.offset >= range.end_offset);
+}
+
+uint64_t DocumentReader::line_in_file() const {
+  const InputPosition& begin = options_.range.begin;
+  if (begin.offset == 0 || begin.file != position_.file) return position_.line;
+  return position_.line + lines_before(files_[begin.file], begin.offset);
+}
+
 // Opens the file of position_ and goes to its offset. False when there are no more files.
 bool DocumentReader::open_next() {
-  if (position_.file >= files_.size()) return false;
+  if (at_end()) return false;
   const fs::path& path = files_[position_.file];
   input_ = std::make_unique<Input>();
   input_->path = std::make_shared<const fs::path>(path);
   input_->format = format_of(path, options_.format);
   input_->source = open_byte_source(path);
-  pending_.resize(kReadBytes);
-  for (uint64_t skipped = 0; skipped < position_.offset;) {
-    const size_t n = input_->source->read(pending_.data(), std::min<uint64_t>(kReadBytes, position_.offset - skipped));
-    check(n > 0, "{}: ends at byte {}, but {} were read before; it has changed: start again", path.string(), skipped,
-          position_.offset);
-    skipped += n;
-  }
+  if (position_.offset > 0) input_->source->skip(position_.offset);
   pending_.clear();
   return true;
 }
@@ -129,9 +138,12 @@ bool DocumentReader::open_next() {
 // Reads more of the current file. False at its end.
 bool DocumentReader::fill() {
   if (input_->ended) return false;
-  const size_t before = pending_.size(), wanted = std::min<uint64_t>(kReadBytes, options_.batch_bytes);
+  const size_t before = pending_.size();
+  uint64_t wanted = std::min<uint64_t>(kReadBytes, options_.batch_bytes);
+  if (position_.file == options_.range.end_file)
+    wanted = std::min(wanted, options_.range.end_offset - position_.offset - before);
   pending_.resize(before + wanted);
-  const size_t n = input_->source->read(pending_.data() + before, wanted);
+  const size_t n = wanted > 0 ? input_->source->read(pending_.data() + before, wanted) : 0;
   pending_.resize(before + n);
   input_->ended = n == 0;
   return n > 0;
@@ -173,7 +185,7 @@ bool DocumentReader::next(DocumentBatch& batch) {
     bytes_of_closed_files_ += input_->source->stored_bytes();
     input_.reset();
     position_ = {position_.file + 1, 0, 1};
-    if (batch.too_long.count > 0 && position_.file >= files_.size()) {
+    if (batch.too_long.count > 0 && at_end()) {
       // The last record of all was too long: an empty batch carries that news.
       batch.file = std::make_shared<const fs::path>(files_.back());
       batch.begin = batch.end = position_;
@@ -187,7 +199,7 @@ bool DocumentReader::next(DocumentBatch& batch) {
 }
 
 void DocumentReader::pass_over_long_record(DocumentBatch& batch) {
-  std::string message = fmt::format("{}:{}: a document longer than {}; raise --max-document{}", input_->path->string(), position_.line,
+  std::string message = fmt::format("{}:{}: a document longer than {}; raise --max-document{}", input_->path->string(), line_in_file(),
                                     format_bytes(static_cast<double>(options_.max_document_bytes)),
                                     input_->format == DocumentFormat::text
                                         ? ", or say --format paragraphs if blank lines separate documents"
@@ -221,6 +233,68 @@ void DocumentReader::hand_out(DocumentBatch& batch, size_t bytes) {
   position_.line += count_lines(batch.text());
   batch.end = position_;
   batch.source_bytes = bytes_read();
+}
+
+uint64_t lines_before(const fs::path& file, uint64_t offset) {
+  const auto source = open_byte_source(file);
+  std::string buffer(kReadBytes, '\0');
+  uint64_t lines = 0;
+  while (offset > 0) {
+    const size_t n = source->read(buffer.data(), std::min<uint64_t>(offset, buffer.size()));
+    if (n == 0) break;
+    lines += count_lines(std::string_view(buffer).substr(0, n));
+    offset -= n;
+  }
+  return lines;
+}
+
+namespace {
+
+// Where the line ends that holds byte `from` of a plain file.
+uint64_t end_of_line(const fs::path& file, uint64_t from) {
+  const auto source = open_byte_source(file);
+  source->skip(from);
+  std::string buffer(kReadBytes, '\0');
+  for (uint64_t at = from;;) {
+    const size_t n = source->read(buffer.data(), buffer.size());
+    if (n == 0) return at;
+    const size_t newline = std::string_view(buffer).substr(0, n).find('\n');
+    if (newline != kNone) return at + newline + 1;
+    at += n;
+  }
+}
+
+}  // namespace
+
+std::vector<InputRange> divide_input(const std::vector<fs::path>& files, DocumentFormat format, int parts) {
+  check(parts > 0, "input cannot be divided among {} readers", parts);
+  std::vector<uint64_t> begins;  // of each file, if all were one
+  uint64_t total = 0;
+  for (const fs::path& file : files) {
+    begins.push_back(total);
+    check(fs::is_regular_file(file), "{}: is no regular file, and cannot be divided among several readers", file.string());
+    total += fs::file_size(file);
+  }
+  // The place nearest to byte `at` of all, from there on.
+  const auto place = [&](uint64_t at) -> InputPosition {
+    const auto file = static_cast<size_t>(std::upper_bound(begins.begin(), begins.end(), at) - begins.begin()) - 1;
+    const uint64_t offset = at - begins[file], size = fs::file_size(files[file]);
+    if (offset == 0) return {.file = file};
+    if (format_of(files[file], format) == DocumentFormat::jsonl && !open_byte_source(files[file])->is_compressed()) {
+      const uint64_t end = end_of_line(files[file], offset - 1);
+      return end >= size ? InputPosition{.file = file + 1} : InputPosition{.file = file, .offset = end};
+    }
+    return {.file = file + (offset * 2 >= size ? 1 : 0)};
+  };
+  std::vector<InputRange> ranges(static_cast<size_t>(parts));
+  for (size_t part = 1; part < ranges.size(); ++part) {
+    const auto at = static_cast<uint64_t>(static_cast<double>(total) * static_cast<double>(part) / parts);
+    const InputPosition border = files.empty() ? InputPosition{} : place(std::min(at, total - (total > 0)));
+    ranges[part].begin = border;
+    ranges[part - 1].end_file = border.file;
+    ranges[part - 1].end_offset = border.offset;
+  }
+  return ranges;
 }
 
 BadRecords for_each_document(const std::vector<fs::path>& files, const DocumentOptions& options,

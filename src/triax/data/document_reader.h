@@ -28,6 +28,20 @@ enum class DocumentFormat {
 // "auto", "jsonl", "text", "paragraphs". Throws on other names.
 DocumentFormat document_format_from(std::string_view name);
 
+// A place in the input between two records.
+struct InputPosition {
+  uint64_t file = 0;    // index in the list of files
+  uint64_t offset = 0;  // bytes into the file, after decompression
+  uint64_t line = 1;    // counted from where reading began
+};
+
+// The part of the input that one of several readers takes.
+struct InputRange {
+  InputPosition begin;
+  uint64_t end_file = UINT64_MAX;  // up to end_offset of this file
+  uint64_t end_offset = 0;
+};
+
 struct DocumentOptions {
   DocumentFormat format = DocumentFormat::automatic;
   std::string field = "text";  // of the JSON object
@@ -36,14 +50,15 @@ struct DocumentOptions {
   bool skip_bad = false;
   uint64_t batch_bytes = uint64_t{1} << 20;
   uint64_t max_document_bytes = uint64_t{64} << 20;
+  InputRange range{};
 };
 
-// A place in the input between two records.
-struct InputPosition {
-  uint64_t file = 0;    // index in the list of files
-  uint64_t offset = 0;  // bytes into the file, after decompression
-  uint64_t line = 1;
-};
+// Divides the input among `parts` readers, in order and about evenly: at the ends of files and, where they are JSON
+// lines without compression, at the ends of lines.
+std::vector<InputRange> divide_input(const std::vector<std::filesystem::path>& files, DocumentFormat format, int parts);
+
+// Lines of a file that end before byte `offset`.
+uint64_t lines_before(const std::filesystem::path& file, uint64_t offset);
 
 struct Document {
   std::string_view text;  // valid UTF-8
@@ -77,9 +92,10 @@ struct DocumentBatch {
 
 class DocumentReader {
  public:
-  // Checks that the files can be read. Goes on from `start`, the `end` of a batch of an earlier run
-  // over the same files.
-  DocumentReader(std::vector<std::filesystem::path> files, DocumentOptions options, InputPosition start = {});
+  // Checks that the files can be read. Begins at options.range.begin.
+  DocumentReader(std::vector<std::filesystem::path> files, DocumentOptions options);
+  // Goes on from `start`, the `end` of a batch of an earlier run over the same files.
+  DocumentReader(std::vector<std::filesystem::path> files, DocumentOptions options, InputPosition start);
   ~DocumentReader();
 
   // False at the end of the input. `batch` may be used again and again; its memory is kept.
@@ -91,8 +107,10 @@ class DocumentReader {
 
  private:
   struct Input;
+  bool at_end() const;
   bool open_next();
   bool fill();
+  uint64_t line_in_file() const;
   size_t record_end(size_t from) const;
   void pass_over_long_record(DocumentBatch& batch);
   void hand_out(DocumentBatch& batch, size_t bytes);
@@ -122,8 +140,11 @@ class DocumentParser {
   void give(std::string_view text, const DocumentBatch& batch, uint64_t line, uint64_t offset,
             const std::function<void(const Document&)>& body, BadRecords& bad);
   void refuse(std::string message, BadRecords& bad) const;
+  // A line as it is numbered in the file, also where reading began within it.
+  uint64_t line_in_file(const DocumentBatch& batch, uint64_t line);
 
   DocumentOptions options_;
+  uint64_t lines_skipped_ = UINT64_MAX;  // counted when it is needed
   std::unique_ptr<Json> json_;
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "triax/base/error.h"
+#include "triax/base/text.h"
 
 namespace triax {
 namespace {
@@ -87,6 +88,25 @@ std::vector<int64_t> GptLoader::samples_per_dataset() const {
   if (blend_.dataset.empty() && datasets_.size() == 1) counts[0] = num_samples();
   for (const uint16_t d : blend_.dataset) ++counts[d];
   return counts;
+}
+
+std::string GptLoader::blend_table() const {
+  const auto counts = samples_per_dataset();
+  size_t width = 7;
+  for (const GptDataset& set : datasets_) width = std::max(width, set.data().path().string().size());
+  std::string table = fmt::format("{:<{}}  {:>10}  {:>8}  {:>10}  {:>13}  {:>7}", "dataset", width, "tokens", "share", "samples",
+                                  "tokens to see", "epochs");
+  for (size_t d = 0; d < datasets_.size(); ++d) {
+    const IndexedDataset& data = datasets_[d].data();
+    const SequenceRange range = datasets_[d].options().range;
+    double tokens = 0;
+    for (int64_t i = range.begin; i < range.end; ++i) tokens += data.length(i);
+    const auto samples = static_cast<double>(counts[d]), seen = samples * static_cast<double>(options_.seq_length);
+    table += fmt::format("\n{:<{}}  {:>10}  {:>6.2f} %  {:>10}  {:>13}  {:>7.2f}", data.path().string(), width, format_count(tokens),
+                         100 * samples / static_cast<double>(std::max<int64_t>(num_samples(), 1)), counts[d], format_count(seen),
+                         seen / std::max(tokens, 1.0));
+  }
+  return table;
 }
 
 void GptLoader::batch(int64_t first, int64_t count, GptBatch& batch) const {

@@ -68,6 +68,10 @@ class GptLoader {
   // How many of the samples come from each dataset.
   std::vector<int64_t> samples_per_dataset() const;
 
+  // What each dataset gives: its tokens, its share of the samples, how many that are, and how often it is gone through
+  // (samples times length over tokens, as Smith et al. 2022, table 2, reports it). Lines of a table, with a head.
+  std::string blend_table() const;
+
   // Samples [first, first + count) of the training order. Reuses the memory of `batch`. Safe from
   // several threads, each with its own batch.
   void batch(int64_t first, int64_t count, GptBatch& batch) const;

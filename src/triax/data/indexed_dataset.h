@@ -122,4 +122,7 @@ void encode_tokens(std::span<const int32_t> tokens, TokenType type, std::vector<
 // token type when all inputs have the same, and else takes 32 bits.
 void merge_datasets(std::span<const IndexedDataset> inputs, const std::filesystem::path& prefix);
 
+// Writes documents [begin, end) of a dataset to PREFIX.bin and .idx, with the token type it has.
+void extract_documents(const IndexedDataset& input, int64_t begin, int64_t end, const std::filesystem::path& prefix);
+
 }  // namespace triax

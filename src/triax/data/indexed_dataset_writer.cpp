@@ -248,33 +248,55 @@ void IndexedDatasetWriter::commit() {
   fs::remove(s.documents->path(), ignored);
 }
 
+namespace {
+
+constexpr size_t kCopyBytes = size_t{8} << 20;
+
+bool writable(TokenType type) { return type == TokenType::u16 || type == TokenType::i32; }
+
+// Documents in blocks of some megabytes.
+void copy_documents(const IndexedDataset& input, int64_t begin, int64_t end, TokenType type, IndexedDatasetWriter& writer) {
+  std::vector<int32_t> tokens, lengths, sequences;
+  std::vector<std::byte> bytes;
+  const auto write = [&] {
+    writer.add_block(bytes, lengths, sequences);
+    bytes.clear(), lengths.clear(), sequences.clear();
+  };
+  for (int64_t d = begin; d < end; ++d) {
+    for (int64_t i = input.document_begin(d); i < input.document_begin(d + 1); ++i) {
+      lengths.push_back(input.length(i));
+      if (input.token_type() == type) {
+        input.append_raw(i, bytes);
+      } else {
+        tokens.resize(static_cast<size_t>(input.length(i)));
+        input.read(i, 0, tokens);
+        encode_tokens(tokens, type, bytes);
+      }
+    }
+    sequences.push_back(static_cast<int32_t>(input.document_begin(d + 1) - input.document_begin(d)));
+    if (bytes.size() >= kCopyBytes) write();
+  }
+  write();
+}
+
+}  // namespace
+
 void merge_datasets(std::span<const IndexedDataset> inputs, const fs::path& prefix) {
   check(!inputs.empty(), "there is nothing to merge");
-  const auto writable = [](TokenType type) { return type == TokenType::u16 || type == TokenType::i32; };
   TokenType type = inputs[0].token_type();
   for (const IndexedDataset& input : inputs)
     if (input.token_type() != type || !writable(type)) type = TokenType::i32;
   IndexedDatasetWriter writer(prefix, type);
-  std::vector<int32_t> tokens, lengths, sequences(1);
-  std::vector<std::byte> bytes;
-  for (const IndexedDataset& input : inputs) {
-    for (int64_t d = 0; d < input.num_documents(); ++d) {
-      bytes.clear();
-      lengths.clear();
-      for (int64_t i = input.document_begin(d); i < input.document_begin(d + 1); ++i) {
-        lengths.push_back(input.length(i));
-        if (input.token_type() == type) {
-          input.append_raw(i, bytes);
-        } else {
-          tokens.resize(static_cast<size_t>(input.length(i)));
-          input.read(i, 0, tokens);
-          encode_tokens(tokens, type, bytes);
-        }
-      }
-      sequences[0] = static_cast<int32_t>(lengths.size());
-      writer.add_block(bytes, lengths, sequences);
-    }
-  }
+  for (const IndexedDataset& input : inputs) copy_documents(input, 0, input.num_documents(), type, writer);
+  writer.commit();
+}
+
+void extract_documents(const IndexedDataset& input, int64_t begin, int64_t end, const fs::path& prefix) {
+  check(begin >= 0 && begin <= end && end <= input.num_documents(), "{}: documents {} to {} were asked for, of {}",
+        input.path().string(), begin, end, input.num_documents());
+  const TokenType type = writable(input.token_type()) ? input.token_type() : TokenType::i32;
+  IndexedDatasetWriter writer(prefix, type);
+  copy_documents(input, begin, end, type, writer);
   writer.commit();
 }
 

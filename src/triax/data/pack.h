@@ -53,6 +53,17 @@ std::filesystem::path packed_dataset_path(const PackOptions& options);
 // vocabulary changed since an unfinished run began.
 PackReport pack_documents(const Tokenizer& tokenizer, const PackOptions& options);
 
+// One of several processes that pack together, with a file system that all see.
+struct PackRanks {
+  int rank = 0, size = 1;
+  std::function<void()> barrier;
+};
+
+// Every rank packs its part of the input to files of its own (PREFIX-part-0-of-2...), with a journal of its own; then
+// the first rank appends them to each other. The dataset is that of one process. Run again with the same number of
+// ranks after an interruption. The report is of all ranks, on all ranks.
+PackReport pack_documents(const Tokenizer& tokenizer, const PackOptions& options, const PackRanks& ranks);
+
 // A number that tells vocabularies apart: a hash of all tokens and of a text encoded.
 uint64_t tokenizer_fingerprint(const Tokenizer& tokenizer);
 

@@ -59,6 +59,7 @@ PackJournal make_pack_journal(const Tokenizer& tokenizer, const PackOptions& opt
   journal.field = options.documents.field;
   journal.sentences = options.sentences ? options.language : "";
   journal.max_document_bytes = options.documents.max_document_bytes;
+  journal.input = options.documents.range.begin;
   return journal;
 }
 

@@ -45,7 +45,7 @@ Bert::Bert(const BertConfig& config, const BertHeadConfig& head, Recompute recom
   declare_head(table);
   parameters_ = std::make_unique<Parameters>(std::move(table), DType::f32, with_gradients);
   for (int64_t i = 0; i < config.num_layers; ++i)
-    blocks_.emplace_back(config.block(), i, blocks[static_cast<size_t>(i)], *parameters_, TensorParallel{}, recompute);
+    blocks_.emplace_back(config.block(), i, blocks[static_cast<size_t>(i)], *parameters_, TensorParallel{});
 }
 
 void Bert::declare_head(ParameterTable& table) {

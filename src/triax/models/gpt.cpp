@@ -62,7 +62,7 @@ Gpt::Gpt(const GptShape& shape, bool with_gradients, Sharding sharding)
   parameters_ = std::make_unique<Parameters>(std::move(layout_.table), shape.compute_type, with_gradients, sharding);
   for (int64_t i = 0; i < shape.part.num_layers; ++i)
     blocks_.emplace_back(shape.config.block(), shape.part.first_layer + i, layout_.blocks[static_cast<size_t>(i)],
-                         *parameters_, shape.parallel, shape.recompute);
+                         *parameters_, shape.parallel);
 }
 
 std::vector<int> Gpt::gradient_uses(bool split_backward) const {

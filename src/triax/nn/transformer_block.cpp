@@ -66,13 +66,12 @@ BlockParameters declare_block(const BlockConfig& config, int64_t layer, int tp_r
 
 TransformerBlock::TransformerBlock(const BlockConfig& config, int64_t layer,
                                    BlockParameters indices, const Parameters& parameters,
-                                   const TensorParallel& parallel, Recompute recompute)
+                                   const TensorParallel& parallel)
     : config_(config),
       layer_(layer),
       p_(indices),
       parameters_(&parameters),
-      parallel_(parallel),
-      recompute_(recompute) {
+      parallel_(parallel) {
   check(!config.post_norm || !parallel.splits_tokens(),
         "post-LayerNorm layers do not split tokens; switch sequence_parallel off");
 }
@@ -165,7 +164,7 @@ AttentionOptions TransformerBlock::attention_options(const TokenLayout& layout) 
 void TransformerBlock::forward(const Context& context, const TokenLayout& layout,
                                const Tensor& input, const BlockStash& stash,
                                BlockWorkspace& workspace, const Tensor& output) const {
-  const BlockStash& kept = recompute_ == Recompute::full ? workspace.recomputed : stash;
+  const BlockStash& kept = stash.qkv.defined() ? stash : workspace.recomputed;
   project_qkv(context, input, kept, workspace);
   attention_forward(context, kept.qkv, layout.spans, attention_options(layout), kept.attention,
                     kept.lse);
@@ -241,7 +240,7 @@ void TransformerBlock::finish_post_norm(const Context& context, const TokenLayou
 void TransformerBlock::backward(const Context& context, const TokenLayout& layout, const Tensor& input,
                                 const BlockStash& stash, BlockWorkspace& workspace, const Tensor& gradient,
                                 const BlockDeferred* deferred) const {
-  const bool full = recompute_ == Recompute::full;
+  const bool full = !stash.qkv.defined();
   // The output is not needed a second time: it may overwrite the partial sums it is made from.
   if (full) forward(context, layout, input, stash, workspace, workspace.hidden.narrow(0, 0, input.dim(0)));
   const BlockStash& kept = full ? workspace.recomputed : stash;

@@ -63,7 +63,8 @@ struct TokenLayout {
   bool training = true;  // false: no dropout
 };
 
-// What forward leaves for backward. Which tensors are there depends on Recompute.
+// What forward leaves for backward. Which tensors are there depends on Recompute, and what is not there is
+// computed again: micro-batches of one layer may differ in it.
 struct BlockStash {
   Tensor attention_norm_mean, attention_norm_rstd;  // f32 [r]
   Tensor attention_norm;                            // [n, h]    none only, and pre-LayerNorm
@@ -102,8 +103,7 @@ struct BlockWorkspace {
 class TransformerBlock {
  public:
   TransformerBlock(const BlockConfig& config, int64_t layer, BlockParameters indices,
-                   const Parameters& parameters, const TensorParallel& parallel,
-                   Recompute recompute);
+                   const Parameters& parameters, const TensorParallel& parallel);
 
   // What one micro-batch of n tokens keeps (empty tensors with full recomputation), and the
   // temporaries. All work on a measuring arena.
@@ -169,7 +169,6 @@ class TransformerBlock {
   BlockParameters p_;
   const Parameters* parameters_;
   TensorParallel parallel_;
-  Recompute recompute_;
 };
 
 }  // namespace triax

@@ -3,278 +3,76 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <queue>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "triax/base/error.h"
 #include "triax/text/byte_level.h"
+#include "triax/text/merge_trainer.h"
 
 namespace triax::text {
 namespace {
 
-using Pair = uint64_t;  // left id << 32 | right id: ordered as (left, right)
-
-Pair pair_of(int32_t left, int32_t right) {
-  return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
-}
-
-struct PairHash {
-  size_t operator()(Pair pair) const { return static_cast<size_t>((pair ^ pair >> 29) * 0x9E3779B97F4A7C15u >> 16); }
+// Special tokens, then the 256 bytes in the order of the characters that spell them.
+struct FirstTokens {
+  std::vector<std::string> tokens;
+  std::vector<bool> literal;
+  std::vector<AddedToken> added;
+  std::array<int32_t, 256> byte_ids{};
 };
 
-// A pair waiting to be merged, and the words where it appeared. Its count may have fallen since it was
-// queued; it is then queued again with the true one when it comes up.
-struct Waiting {
-  int64_t count;
-  Pair pair;
-  uint32_t words;  // index of its list in Trainer::word_lists_
-
-  bool operator<(const Waiting& other) const {
-    return count != other.count ? count < other.count : pair > other.pair;
-  }
-};
-
-// What one merge changes in the counts of pairs, by the id of the neighbour: four dense arrays instead
-// of one look-up per occurrence.
-struct Changes {
-  struct Side {
-    std::vector<int64_t> lost, gained;     // of the pair with the neighbour, before and after the merge
-    std::vector<int32_t> list;             // of words where it was gained; -1: none yet
-    std::vector<int32_t> touched;
-    std::vector<bool> is_touched;
-
-    void resize(size_t ids) {
-      lost.resize(ids, 0), gained.resize(ids, 0), list.resize(ids, -1), is_touched.resize(ids, false);
-    }
-    void touch(int32_t id) {
-      if (is_touched[static_cast<size_t>(id)]) return;
-      is_touched[static_cast<size_t>(id)] = true;
-      touched.push_back(id);
-    }
-    void clear() {
-      for (const int32_t id : touched) {
-        const auto at = static_cast<size_t>(id);
-        lost[at] = gained[at] = 0, list[at] = -1, is_touched[at] = false;
-      }
-      touched.clear();
-    }
-  };
-  Side left, right;
-};
-
-class Trainer {
- public:
-  Trainer(const WordCounts& counts, const BpeTrainerOptions& options) : options_(options) {
-    check(options.vocab_size <= std::numeric_limits<int32_t>::max() / 2, "a vocabulary of {} tokens is too large",
-          options.vocab_size);
-    add_first_tokens();
-    add_words(counts);
-    count_pairs();
-  }
-
-  BpeConfig run() {
-    const auto wanted = static_cast<size_t>(options_.vocab_size);
-    while (vocabulary_.tokens.size() < wanted && !queue_.empty()) {
-      Waiting top = queue_.top();
-      queue_.pop();
-      const int64_t count = pair_counts_[top.pair];
-      if (top.count != count) {
-        top.count = count;
-        queue_.push(top);
-        continue;
-      }
-      if (count < std::max<int64_t>(1, options_.min_frequency)) break;
-      merge(top);
-      if (options_.progress) options_.progress(static_cast<int64_t>(vocabulary_.tokens.size()), count);
-    }
-    return finish();
-  }
-
- private:
-  struct Word {
-    uint64_t begin;  // in symbols_
-    uint32_t length;
-    int64_t count;
-  };
-
-  int32_t add_token(std::string bytes, bool literal) {
-    const auto [found, is_new] = id_of_.emplace(bytes, static_cast<int32_t>(vocabulary_.tokens.size()));
+FirstTokens first_tokens(const BpeTrainerOptions& options) {
+  FirstTokens first;
+  std::unordered_map<std::string, int32_t> id_of;
+  const auto add = [&](std::string bytes, bool literal) {
+    const auto [found, is_new] = id_of.emplace(bytes, static_cast<int32_t>(first.tokens.size()));
     if (is_new) {
-      vocabulary_.tokens.push_back(std::move(bytes));
-      vocabulary_.literal.push_back(literal);
+      first.tokens.push_back(std::move(bytes));
+      first.literal.push_back(literal);
     }
     return found->second;
+  };
+  for (const std::string& token : options.special_tokens) {
+    check(!token.empty(), "a special token must not be empty");
+    const int32_t id = add(token, !unspell_bytes(token).has_value());
+    first.added.push_back({.content = token, .id = id});
   }
-
-  // Special tokens, then the 256 bytes in the order of the characters that spell them.
-  void add_first_tokens() {
-    for (const std::string& token : options_.special_tokens) {
-      check(!token.empty(), "a special token must not be empty");
-      const int32_t id = add_token(token, !unspell_bytes(token).has_value());
-      added_.push_back({.content = token, .id = id});
-    }
-    std::array<int, 256> bytes;
-    for (int b = 0; b < 256; ++b) bytes[static_cast<size_t>(b)] = b;
-    std::sort(bytes.begin(), bytes.end(), [](int a, int b) {
-      return byte_level_code(static_cast<uint8_t>(a)) < byte_level_code(static_cast<uint8_t>(b));
-    });
-    for (const int b : bytes) byte_ids_[static_cast<size_t>(b)] = add_token(std::string(1, static_cast<char>(b)), false);
-    const auto least = static_cast<int64_t>(vocabulary_.tokens.size());
-    check(options_.vocab_size >= least,
-          "a vocabulary of {} is too small: the 256 bytes and the special tokens alone are {}", options_.vocab_size, least);
-  }
-
-  void add_words(const WordCounts& counts) {
-    symbols_.reserve(counts.bytes.size());
-    words_.reserve(counts.words.size());
-    check(counts.words.size() < UINT32_MAX, "{} distinct words are too many to train on; use a sample of the text",
-          counts.words.size());
-    for (const auto& word : counts.words) {
-      words_.push_back({symbols_.size(), word.length, static_cast<int64_t>(word.count)});
-      for (const char c : counts.text(word)) symbols_.push_back(byte_ids_[static_cast<unsigned char>(c)]);
-    }
-  }
-
-  void count_pairs() {
-    const size_t ids = vocabulary_.tokens.size();
-    std::vector<int64_t> counts(ids * ids, 0);
-    std::vector<int32_t> lists(ids * ids, -1);
-    for (uint32_t w = 0; w < words_.size(); ++w) {
-      const int32_t* s = symbols_.data() + words_[w].begin;
-      for (uint32_t i = 0; i + 1 < words_[w].length; ++i) {
-        const size_t cell = static_cast<size_t>(s[i]) * ids + static_cast<size_t>(s[i + 1]);
-        counts[cell] += words_[w].count;
-        if (lists[cell] < 0) lists[cell] = new_list();
-        append_word(lists[cell], w);
-      }
-    }
-    for (size_t cell = 0; cell < counts.size(); ++cell) {
-      if (counts[cell] == 0) continue;
-      const Pair pair = pair_of(static_cast<int32_t>(cell / ids), static_cast<int32_t>(cell % ids));
-      pair_counts_[pair] = counts[cell];
-      queue_.push({counts[cell], pair, static_cast<uint32_t>(lists[cell])});
-    }
-  }
-
-  int32_t new_list() {
-    if (!free_lists_.empty()) {
-      const int32_t list = free_lists_.back();
-      free_lists_.pop_back();
-      return list;
-    }
-    word_lists_.emplace_back();
-    return static_cast<int32_t>(word_lists_.size() - 1);
-  }
-
-  void append_word(int32_t list, uint32_t word) {
-    auto& words = word_lists_[static_cast<size_t>(list)];
-    if (words.empty() || words.back() != word) words.push_back(word);
-  }
-
-  void merge(const Waiting& waiting) {
-    const auto left = static_cast<int32_t>(waiting.pair >> 32), right = static_cast<int32_t>(waiting.pair & 0xFFFFFFFF);
-    const int32_t result = add_token(
-        vocabulary_.tokens[static_cast<size_t>(left)] + vocabulary_.tokens[static_cast<size_t>(right)], false);
-    vocabulary_.merges.push_back({left, right, result});
-    changes_.left.resize(vocabulary_.tokens.size());
-    changes_.right.resize(vocabulary_.tokens.size());
-
-    const std::vector<uint32_t> words = std::move(word_lists_[waiting.words]);
-    word_lists_[waiting.words] = {};
-    free_lists_.push_back(static_cast<int32_t>(waiting.words));
-    for (const uint32_t w : words) merge_in_word(w, left, right, result);
-    apply_changes(left, right, result);
-  }
-
-  void merge_in_word(uint32_t w, int32_t left, int32_t right, int32_t result) {
-    Word& word = words_[w];
-    int32_t* s = symbols_.data() + word.begin;
-    const uint32_t n = word.length;
-    uint32_t to = 0;
-    for (uint32_t from = 0; from < n; ++to) {
-      if (from + 1 == n || s[from] != left || s[from + 1] != right) {
-        s[to] = s[from++];
-        continue;
-      }
-      if (to > 0) change(changes_.left, s[to - 1], w);
-      if (from + 2 < n) change(changes_.right, s[from + 2], w);
-      s[to] = result;
-      from += 2;
-    }
-    word.length = to;
-  }
-
-  void change(Changes::Side& side, int32_t neighbour, uint32_t w) {
-    side.touch(neighbour);
-    const auto at = static_cast<size_t>(neighbour);
-    side.lost[at] += words_[w].count;
-    side.gained[at] += words_[w].count;
-    if (side.list[at] < 0) side.list[at] = new_list();
-    append_word(side.list[at], w);
-  }
-
-  void apply_changes(int32_t left, int32_t right, int32_t result) {
-    for (const int32_t x : changes_.left.touched) {
-      pair_counts_[pair_of(x, left)] -= changes_.left.lost[static_cast<size_t>(x)];
-      pair_counts_[pair_of(x, result)] += changes_.left.gained[static_cast<size_t>(x)];
-    }
-    for (const int32_t y : changes_.right.touched) {
-      pair_counts_[pair_of(right, y)] -= changes_.right.lost[static_cast<size_t>(y)];
-      pair_counts_[pair_of(result, y)] += changes_.right.gained[static_cast<size_t>(y)];
-    }
-    for (const int32_t x : changes_.left.touched) enqueue(pair_of(x, result), changes_.left.list[static_cast<size_t>(x)]);
-    for (const int32_t y : changes_.right.touched) enqueue(pair_of(result, y), changes_.right.list[static_cast<size_t>(y)]);
-    changes_.left.clear();
-    changes_.right.clear();
-  }
-
-  void enqueue(Pair pair, int32_t list) {
-    const int64_t count = pair_counts_[pair];
-    if (count > 0) {
-      queue_.push({count, pair, static_cast<uint32_t>(list)});
-    } else {
-      word_lists_[static_cast<size_t>(list)] = {};
-      free_lists_.push_back(list);
-    }
-  }
-
-  // A pair can be merged twice when its token came about in two ways; the later rank counts.
-  BpeConfig finish() {
-    std::unordered_set<Pair, PairHash> seen;
-    auto& merges = vocabulary_.merges;
-    std::vector<Merge> kept;
-    for (auto merge = merges.rbegin(); merge != merges.rend(); ++merge)
-      if (seen.insert(pair_of(merge->left, merge->right)).second) kept.push_back(*merge);
-    merges.assign(kept.rbegin(), kept.rend());
-
-    BpeConfig config;
-    config.vocabulary = std::move(vocabulary_);
-    config.added = std::move(added_);
-    config.post_processor = R"({"type":"ByteLevel","add_prefix_space":true,"trim_offsets":false,"use_regex":true})";
-    fill_special_by_name(config.special, config.added);
-    return config;
-  }
-
-  const BpeTrainerOptions& options_;
-  BpeVocabulary vocabulary_;
-  std::vector<AddedToken> added_;
-  std::array<int32_t, 256> byte_ids_{};
-  std::unordered_map<std::string, int32_t> id_of_;
-
-  std::vector<int32_t> symbols_;  // of all words, each at its place; merged in place
-  std::vector<Word> words_;
-  std::vector<std::vector<uint32_t>> word_lists_;
-  std::vector<int32_t> free_lists_;
-  std::unordered_map<Pair, int64_t, PairHash> pair_counts_;
-  std::priority_queue<Waiting> queue_;
-  Changes changes_;
-};
+  std::array<int, 256> bytes;
+  for (int b = 0; b < 256; ++b) bytes[static_cast<size_t>(b)] = b;
+  std::sort(bytes.begin(), bytes.end(), [](int a, int b) {
+    return byte_level_code(static_cast<uint8_t>(a)) < byte_level_code(static_cast<uint8_t>(b));
+  });
+  for (const int b : bytes) first.byte_ids[static_cast<size_t>(b)] = add(std::string(1, static_cast<char>(b)), false);
+  const auto least = static_cast<int64_t>(first.tokens.size());
+  check(options.vocab_size >= least, "a vocabulary of {} is too small: the 256 bytes and the special tokens alone are {}",
+        options.vocab_size, least);
+  return first;
+}
 
 }  // namespace
 
 BpeConfig train_bpe(const WordCounts& counts, const BpeTrainerOptions& options) {
-  return Trainer(counts, options).run();
+  check(options.vocab_size <= std::numeric_limits<int32_t>::max() / 2, "a vocabulary of {} tokens is too large",
+        options.vocab_size);
+  FirstTokens first = first_tokens(options);
+  MergeTraining training;
+  training.tokens = std::move(first.tokens);
+  training.symbols.reserve(counts.bytes.size());
+  training.words.reserve(counts.words.size());
+  for (const auto& word : counts.words) {
+    training.words.push_back({training.symbols.size(), word.length, static_cast<int64_t>(word.count)});
+    for (const char c : counts.text(word)) training.symbols.push_back(first.byte_ids[static_cast<unsigned char>(c)]);
+  }
+  learn_merges(training, options.vocab_size, options.min_frequency, options.progress);
+
+  BpeConfig config;
+  config.vocabulary.tokens = std::move(training.tokens);
+  config.vocabulary.literal = std::move(first.literal);
+  config.vocabulary.literal.resize(config.vocabulary.tokens.size(), false);
+  config.vocabulary.merges = std::move(training.merges);
+  config.added = std::move(first.added);
+  config.post_processor = R"({"type":"ByteLevel","add_prefix_space":true,"trim_offsets":false,"use_regex":true})";
+  fill_special_by_name(config.special, config.added);
+  return config;
 }
 
 }  // namespace triax::text

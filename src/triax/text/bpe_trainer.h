@@ -4,12 +4,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "triax/text/bpe_tokenizer.h"
+#include "triax/text/merge_trainer.h"
 #include "triax/text/word_counts.h"
 
 namespace triax::text {
@@ -18,7 +18,7 @@ struct BpeTrainerOptions {
   int64_t vocab_size = 8192;   // special tokens and the 256 bytes included
   int64_t min_frequency = 2;   // of a pair, to be merged
   std::vector<std::string> special_tokens = {std::string(kEndOfText)};  // get the first ids
-  std::function<void(int64_t vocabulary, int64_t frequency)> progress = nullptr;  // after each merge
+  MergeProgress progress = nullptr;
 };
 
 // The vocabulary is smaller than asked for where the words run out of pairs. Time is linear in the

@@ -13,7 +13,7 @@ namespace {
 // Fields of a protocol buffer, one after the other.
 class Fields {
  public:
-  Fields(const std::string& name, std::string_view bytes) : name_(name), rest_(bytes) {}
+  Fields(const std::string& name, std::string_view message) : name_(name), rest_(message) {}
 
   // The next field; false at the end. Exactly one of the values below belongs to it.
   bool next() {

@@ -8,14 +8,18 @@
 #include "triax/base/error.h"
 #include "triax/base/hash.h"
 #include "triax/base/parallel.h"
+#include "triax/base/text.h"
 #include "triax/text/pretokenizer.h"
 #include "triax/text/word_cache.h"
+#include "triax/text/word_spill.h"
 
 namespace triax::text {
 namespace {
 
-constexpr size_t kBatchBytes = size_t{32} << 20;
+constexpr size_t kBatchBytes = size_t{32} << 20, kLeastBatchBytes = size_t{1} << 20;
 constexpr size_t kPieceBytes = size_t{512} << 10;
+
+constexpr std::string_view kSpaces = " \t\n\v\f\r";
 
 struct Range {
   size_t begin, end;
@@ -46,16 +50,28 @@ class WordCounter::Table {
  public:
   Table() : entries_(size_t{1} << 12) {}
 
-  void count_words(std::string_view text) {
-    for (size_t begin = 0, end; begin < text.size(); begin = end) {
-      end = gpt2_word_end(text, begin);
-      const size_t length = end - begin;
-      if (length <= WordKey::kMaxBytes)
-        add_short(WordKey::of(text, begin, length), static_cast<uint32_t>(length), 1);
-      else
-        add_long(text.substr(begin, length), 1);
+  void count_words(std::string_view text, const WordCounterOptions& options) {
+    switch (options.rule) {
+      case WordRule::gpt2:
+        for (size_t begin = 0, end; begin < text.size(); begin = end) {
+          end = gpt2_word_end(text, begin);
+          add(text, begin, end - begin);
+        }
+        return;
+      case WordRule::bert:
+        for (BertWords words(text, options.bert); words.next();) add(words.word(), 0, words.word().size());
+        return;
+      case WordRule::spaces:
+        for (size_t begin = text.find_first_not_of(kSpaces), end; begin != std::string_view::npos;
+             begin = text.find_first_not_of(kSpaces, end)) {
+          end = std::min(text.find_first_of(kSpaces, begin), text.size());
+          add(text, begin, end - begin);
+        }
+        return;
     }
   }
+
+  size_t memory_bytes() const { return entries_.size() * sizeof(Entry) + arena_.capacity(); }
 
   void add_all(const Table& other) {
     for (const Entry& entry : other.entries_) {
@@ -94,6 +110,13 @@ class WordCounter::Table {
     return std::string_view(arena_).substr(entry.key.high, entry.length);
   }
   static size_t mix(uint64_t hash) { return static_cast<size_t>((hash ^ hash >> 29) * 0xBF58476D1CE4E5B9u >> 20); }
+
+  void add(std::string_view text, size_t begin, size_t length) {
+    if (length <= WordKey::kMaxBytes)
+      add_short(WordKey::of(text, begin, length), static_cast<uint32_t>(length), 1);
+    else
+      add_long(text.substr(begin, length), 1);
+  }
 
   void add_short(const WordKey& key, uint32_t length, uint64_t count) {
     for (size_t at = mix(key.hash());; ++at) {
@@ -141,15 +164,24 @@ class WordCounter::Table {
   size_t used_ = 0;
 };
 
-WordCounter::WordCounter() = default;
-WordCounter::~WordCounter() = default;
+WordCounter::WordCounter(WordCounterOptions options) : options_(std::move(options)), batch_bytes_(kBatchBytes) {
+  if (options_.memory_bytes == 0) return;
+  check(options_.memory_bytes >= kLeastCounterMemory, "{} of memory are too little to count words in; give at least {}",
+        format_bytes(static_cast<double>(options_.memory_bytes)), format_bytes(static_cast<double>(kLeastCounterMemory)));
+  batch_bytes_ = std::clamp<size_t>(options_.memory_bytes / 64, kLeastBatchBytes, kBatchBytes);
+}
+
+WordCounter::~WordCounter() {
+  std::error_code ignored;
+  if (!runs_.empty()) std::filesystem::remove_all(options_.spill_directory, ignored);
+}
 
 void WordCounter::add(std::string_view document) {
   bytes_ += document.size();
   ++documents_;
   batch_ += document;
   document_ends_.push_back(batch_.size());
-  if (batch_.size() >= kBatchBytes) count_batch();
+  if (batch_.size() >= batch_bytes_) count_batch();
 }
 
 void WordCounter::count_batch() {
@@ -165,15 +197,23 @@ void WordCounter::count_batch() {
   parallel_pieces(static_cast<int64_t>(piece_ends.size()), [&](int64_t piece) {
     Table& table = *tables_[static_cast<size_t>(omp_get_thread_num()) % tables_.size()];
     const auto p = static_cast<size_t>(piece);
-    for (size_t i = p == 0 ? 0 : piece_ends[p - 1]; i < piece_ends[p]; ++i)
-      table.count_words(std::string_view(batch_).substr(ranges[i].begin, ranges[i].end - ranges[i].begin));
+    for (size_t i = p == 0 ? 0 : piece_ends[p - 1]; i < piece_ends[p]; ++i) {
+      const std::string_view text = std::string_view(batch_).substr(ranges[i].begin, ranges[i].end - ranges[i].begin);
+      table.count_words(text, options_);
+    }
   });
   batch_.clear();
   document_ends_.clear();
+  // Gathering and sorting take about as much again, and a table that grows its double. Learning a Unigram vocabulary
+  // takes several times as much.
+  const uint64_t share = options_.rule == WordRule::spaces ? 10 : 4;
+  size_t memory = 0;
+  for (const auto& table : tables_) memory += table->memory_bytes();
+  if (options_.memory_bytes > 0 && memory > options_.memory_bytes / share) spill();
 }
 
-WordCounts WordCounter::finish() {
-  count_batch();
+// All tables as one, sorted; they are then gone.
+WordCounts WordCounter::gather() {
   Table all;
   if (!tables_.empty()) std::swap(all, *tables_.front());
   for (size_t i = 1; i < tables_.size(); ++i) {
@@ -181,8 +221,25 @@ WordCounts WordCounter::finish() {
     tables_[i].reset();
   }
   tables_.clear();
-  bytes_ = documents_ = 0;
   return all.sorted();
+}
+
+void WordCounter::spill() {
+  check(!options_.spill_directory.empty(), "a limit on the memory of counting needs a folder to spill to");
+  std::filesystem::create_directories(options_.spill_directory);
+  runs_.push_back(options_.spill_directory / fmt::format("{}.counts", runs_.size()));
+  write_word_run(gather(), runs_.back());
+}
+
+WordCounts WordCounter::finish() {
+  count_batch();
+  bytes_ = documents_ = 0;
+  if (runs_.empty()) return gather();
+  spill();
+  WordCounts counts = merge_word_runs(runs_, options_.rule, options_.memory_bytes);
+  std::filesystem::remove_all(options_.spill_directory);
+  runs_.clear();
+  return counts;
 }
 
 }  // namespace triax::text

@@ -76,6 +76,11 @@ std::string tokenizer_json(const WordPieceConfig& config, const fs::path& path) 
 
 }  // namespace
 
+void set_bert_inputs(WordPieceConfig& config) {
+  config.post_processor = bert_template(config.special);
+  config.inputs = bert_input_template(config.special);
+}
+
 std::unique_ptr<Tokenizer> load_wordpiece_json(const JsonFile& file, dom::object model) {
   WordPieceConfig config;
   config.normalization = parse_normalizer(file);
@@ -126,8 +131,7 @@ std::unique_ptr<Tokenizer> parse_vocab_txt(const TextFile& file) {
     config.normalization.lowercase = bool_or(companion, companion.root(), "do_lower_case", config.normalization.lowercase);
   }
   config.special = read_roles(directory, config.added, ids);
-  config.post_processor = bert_template(config.special);
-  config.inputs = bert_input_template(config.special);
+  set_bert_inputs(config);
   return make_wordpiece_tokenizer(std::move(config));
 }
 

@@ -27,6 +27,9 @@ struct WordPieceConfig {
   InputTemplate inputs = plain_input_template();  // what it says
 };
 
+// Inputs are [CLS] A [SEP] and [CLS] A [SEP] B [SEP].
+void set_bert_inputs(WordPieceConfig& config);
+
 std::unique_ptr<Tokenizer> make_wordpiece_tokenizer(WordPieceConfig config);
 
 // A vocab.txt, one token a line. Lower-cases the text if tokenizer_config.json beside it says so

@@ -20,11 +20,12 @@ std::unique_ptr<Arena> make_arena(const char* purpose, size_t bytes) {
   return std::make_unique<Arena>(purpose, std::max<size_t>(bytes, Arena::kAlignment));
 }
 
-// Takes a free place for a micro-batch.
+// Takes a free place for a micro-batch: the first, since the first ones may keep more.
 int take(std::vector<int>& free, std::vector<int>& place_of, int micro_batch) {
   check(!free.empty(), "more micro-batches are in flight than the schedule was planned for");
-  const int place = free.back();
-  free.pop_back();
+  const auto first = std::min_element(free.begin(), free.end());
+  const int place = *first;
+  free.erase(first);
   place_of[static_cast<size_t>(micro_batch)] = place;
   return place;
 }
@@ -127,8 +128,8 @@ void Engine::run(std::span<const Action> list, std::vector<ActionSpan>* spans) {
     chunk->deferred_of.assign(step_.batches.size(), -1);
     chunk->free_stashes.resize(chunk->stashes.size());
     chunk->free_deferred.resize(chunk->deferred.size());
-    std::iota(chunk->free_stashes.rbegin(), chunk->free_stashes.rend(), 0);
-    std::iota(chunk->free_deferred.rbegin(), chunk->free_deferred.rend(), 0);
+    std::iota(chunk->free_stashes.begin(), chunk->free_stashes.end(), 0);
+    std::iota(chunk->free_deferred.begin(), chunk->free_deferred.end(), 0);
   }
   run_schedule(list, grid_ ? &grid_->pipeline() : nullptr, messages_, *this, spans);
 }
@@ -150,6 +151,7 @@ StepResult Engine::train_step(int64_t step, double learning_rate, std::span<cons
   for (auto& chunk : chunks_) chunk->data.finish_gradients();
   sum_tied_gradients();
 
+  const TraceScope scope(trace_, {.category = TraceCategory::optimizer});
   const StepResult result = sum_up();
   const bool clips = config_.clip_gradient > 0 && result.gradient_norm > config_.clip_gradient;
   for (auto& chunk : chunks_) {
@@ -219,6 +221,7 @@ MicroBatch Engine::stage(const TokenBatch& batch) {
 
 void Engine::compute(const Action& action, const Tensor& input, const Tensor& output) {
   Chunk& chunk = *chunks_[static_cast<size_t>(action.chunk)];
+  if (trace_) trace_->set_place(action.micro_batch, action.chunk);
   switch (action.kind) {
     case ActionKind::forward: return forward(chunk, action, input, output);
     case ActionKind::backward_weight: return backward_weight(chunk, action);

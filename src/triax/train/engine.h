@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "triax/base/trace.h"
 #include "triax/comm/process_grid.h"
 #include "triax/optim/data_parallel.h"
 #include "triax/pipeline/executor.h"
@@ -62,6 +63,8 @@ class Engine : private PipelineWork {
   const Context& context() const { return context_; }
   // What this rank holds, by purpose: exactly what was allocated.
   std::vector<MemoryUse> memory() const { return plan_memory(config_, at()); }
+  // Where the optimizer and the places of messages are recorded; may be null.
+  void set_trace(Trace* trace) { trace_ = trace; }
   // When each action of the last train_step() ran on this rank.
   const std::vector<ActionSpan>& spans() const { return spans_; }
 
@@ -111,6 +114,7 @@ class Engine : private PipelineWork {
   std::vector<float> weights_;  // [n] of the micro-batch at work
   Step step_;
   std::vector<ActionSpan> spans_;
+  Trace* trace_ = nullptr;
 };
 
 }  // namespace triax

@@ -94,6 +94,8 @@ EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at) {
     c.part.has_head = stage + 1 == plan.stage_layers.size();
     count_in_flight(list, chunk, c);
     if (!plan.split_backward) c.deferred = 0;
+    if (config.recompute != Recompute::none)
+      c.kept = static_cast<int>(std::min<int64_t>(config.keep_micro_batches, c.stashes));
   }
   const int64_t n = config.micro_batch_tokens(), t = parallel.grid.tensor_parallel;
   const bool splits_tokens = parallel.sequence_parallel && t > 1;
@@ -115,8 +117,10 @@ void allocate_activations(const EngineConfig& config, const EnginePlan& plan, st
   for (size_t c = 0; c < shapes.size(); ++c) {
     buffers.stashes.emplace_back();
     buffers.deferred.emplace_back();
+    GptShape keeping = shapes[c];
+    keeping.recompute = Recompute::none;
     for (int i = 0; i < plan.chunks[c].stashes; ++i)
-      buffers.stashes.back().push_back(Gpt::allocate_stash(shapes[c], n, arena));
+      buffers.stashes.back().push_back(Gpt::allocate_stash(i < plan.chunks[c].kept ? keeping : shapes[c], n, arena));
     for (int i = 0; i < plan.chunks[c].deferred; ++i)
       buffers.deferred.back().push_back(Gpt::allocate_deferred(shapes[c], n, arena));
   }

@@ -33,6 +33,7 @@ struct EngineConfig {
   int64_t max_micro_batches = 1;  // in one step, of one pipeline
   Precision precision = Precision::fp32;
   Recompute recompute = Recompute::none;
+  int64_t keep_micro_batches = 0;  // so many in flight on a chunk keep everything all the same
   AdamWConfig optimizer;
   double clip_gradient = 1.0;  // 0: no clipping
   uint64_t seed = 1234;
@@ -53,6 +54,7 @@ void validate(const EngineConfig& config);
 
 struct ChunkPlan {
   ModelPart part;
+  int kept = 0;       // of the stashes, those that keep everything whatever EngineConfig::recompute says
   int stashes = 1;    // micro-batches between forward and the end of backward, at most
   int deferred = 0;   // of these, between the two parts of a backward
 };

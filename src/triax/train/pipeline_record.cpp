@@ -16,7 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kNumbers = 5;  // of a span in a flat list
 constexpr int kMostRanks = 1 << 16, kMostChunks = 1 << 10, kMostMicroBatches = 1 << 20;
 
 template <typename Enum>
@@ -62,6 +61,8 @@ Json rank_json(const PipelineRank& rank) {
           {"spans", spans_json(rank.spans)}};
 }
 
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
 // ---- reading ----
 
 // A JSON value and where in which file it stands, for errors.
@@ -104,11 +105,12 @@ class Node {
   std::string place_;
 };
 
+constexpr PipelineShape kAnyShape = {kMostRanks, kMostChunks, kMostMicroBatches};
 constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
 
 PipelineSpan read_span(const Node& node, const PipelineShape& shape) {
   const std::vector<Node> fields = node.list();
-  node.require(fields.size() == kNumbers, "[kind, micro-batch, chunk, start, end]");
+  node.require(fields.size() == 5, "[kind, micro-batch, chunk, start, end]");
   const std::optional<ActionKind> kind = action_named(fields[0].text());
   fields[0].require(kind.has_value(), "the name of an action, such as \"forward\"");
   const PipelineSpan span{*kind, fields[1].small(0, shape.micro_batches - 1), fields[2].small(0, shape.virtual_pipeline - 1),
@@ -131,27 +133,39 @@ PipelineRank read_rank(const Node& node, const PipelineShape& shape) {
 
 }  // namespace
 
-std::vector<double> to_numbers(std::span<const PipelineSpan> spans) {
-  std::vector<double> numbers;
-  numbers.reserve(spans.size() * kNumbers);
-  for (const PipelineSpan& span : spans)
-    numbers.insert(numbers.end(), {static_cast<double>(span.kind), static_cast<double>(span.micro_batch),
-                                   static_cast<double>(span.chunk), span.start, span.end});
-  return numbers;
-}
-
-std::vector<PipelineSpan> from_numbers(std::span<const double> numbers) {
-  check(numbers.size() % kNumbers == 0, "{} numbers are not a list of pipeline spans", numbers.size());
+std::vector<PipelineSpan> pipeline_spans(std::span<const ActionSpan> actions) {
   std::vector<PipelineSpan> spans;
-  for (size_t i = 0; i < numbers.size(); i += kNumbers) {
-    const double kind = numbers[i];
-    const bool sound = kind >= 0 && kind <= static_cast<double>(ActionKind::wait_receive) &&
-                       std::fabs(numbers[i + 1]) < 1e9 && std::fabs(numbers[i + 2]) < 1e9;
-    check(sound, "number {} of a list of pipeline spans is {}, {}, {}", i, kind, numbers[i + 1], numbers[i + 2]);
-    spans.push_back({static_cast<ActionKind>(static_cast<int>(kind)), static_cast<int>(numbers[i + 1]),
-                     static_cast<int>(numbers[i + 2]), numbers[i + 3], numbers[i + 4]});
+  for (const ActionSpan& each : actions) {
+    const Action& action = each.action;
+    if (action.kind == ActionKind::start_send || action.kind == ActionKind::start_receive) continue;
+    spans.push_back({action.kind, action.micro_batch, action.chunk, each.start, each.end});
   }
   return spans;
+}
+
+void add_computations(Trace& trace, std::span<const ActionSpan> actions) {
+  constexpr TraceCategory categories[] = {TraceCategory::forward, TraceCategory::backward,
+                                          TraceCategory::backward_input, TraceCategory::backward_weight};
+  for (const ActionSpan& each : actions)
+    if (computes(each.action.kind))
+      trace.add({.category = categories[static_cast<size_t>(each.action.kind)], .start = each.start, .end = each.end,
+                 .micro_batch = each.action.micro_batch, .chunk = each.action.chunk});
+}
+
+std::vector<PipelineRank> gather_pipeline(Communicator& pipeline, PipelineRank mine, double clock_offset) {
+  for (PipelineSpan& span : mine.spans) span.start += clock_offset, span.end += clock_offset;
+  std::string text = dump(rank_json(mine));
+  auto length = static_cast<int64_t>(text.size());
+  pipeline.all_reduce({&length, {1}, DType::i64}, ReduceOp::max);
+  text.resize(static_cast<size_t>(length), ' ');  // which JSON ignores
+  std::string all(text.size() * static_cast<size_t>(pipeline.size()), ' ');
+  pipeline.all_gather({text.data(), {length}, DType::u8}, {all.data(), {static_cast<int64_t>(all.size())}, DType::u8});
+  std::vector<PipelineRank> ranks;
+  for (size_t at = 0; at < all.size(); at += text.size()) {
+    const Json json = Json::parse(std::string_view(all).substr(at, text.size()));
+    ranks.push_back(read_rank(Node(json, fmt::format("stage {} of the pipeline", ranks.size())), kAnyShape));
+  }
+  return ranks;
 }
 
 PipelineIdle idle_of(const PipelineRecord& record) {
@@ -209,7 +223,7 @@ void write_pipeline(const fs::path& path, const PipelineRecord& record) {
                        {"step", record.step},
                        {"step_seconds", record.step_seconds},
                        {"ranks", ranks}};
-  write_file_atomic(path, object.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n');
+  write_file_atomic(path, dump(object) + '\n');
 }
 
 PipelineRecord read_pipeline(const fs::path& path) {

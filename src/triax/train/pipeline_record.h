@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "triax/base/trace.h"
 #include "triax/comm/communication_volume.h"
+#include "triax/pipeline/executor.h"
 #include "triax/pipeline/schedule_properties.h"
 
 namespace triax {
@@ -21,26 +23,30 @@ struct PipelineSpan {
   bool operator==(const PipelineSpan&) const = default;
 };
 
-// One flat list of numbers, for gathering the spans of other ranks, and back. from_numbers() throws
-// Error for numbers that to_numbers() does not make.
-std::vector<double> to_numbers(std::span<const PipelineSpan> spans);
-std::vector<PipelineSpan> from_numbers(std::span<const double> numbers);
+// The computations and waits among what an executor did.
+std::vector<PipelineSpan> pipeline_spans(std::span<const ActionSpan> actions);
+// The computations among it as spans of the trace.
+void add_computations(Trace& trace, std::span<const ActionSpan> actions);
 
 struct PipelineRank {
   int rank = 0;  // in the world
-  std::vector<PipelineSpan> spans;
+  std::vector<PipelineSpan> spans{};
   uint64_t predicted_bytes = 0, measured_bytes = 0;  // memory; 0: not known
-  std::vector<VolumeRow> communication;
+  std::vector<VolumeRow> communication{};
   bool operator==(const PipelineRank&) const = default;
 };
 
+// Every rank's part, by stage, on all ranks. Collective over the pipeline group. `clock_offset` is added to
+// the times of `mine`, to have those of a clock common to all (comm/clock_offset.h; 0 on one host).
+std::vector<PipelineRank> gather_pipeline(Communicator& pipeline, PipelineRank mine, double clock_offset = 0);
+
 struct PipelineRecord {
   ScheduleKind schedule = ScheduleKind::one_f_one_b;
-  PipelineShape shape;
+  PipelineShape shape{};
   int tensor_parallel = 1, data_parallel = 1;
   int64_t step = 0;
   double step_seconds = 0;          // of the whole step, with the optimizer
-  std::vector<PipelineRank> ranks;  // by stage
+  std::vector<PipelineRank> ranks{};  // by stage
   bool operator==(const PipelineRecord&) const = default;
 };
 

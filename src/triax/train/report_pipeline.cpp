@@ -120,13 +120,14 @@ class Picture {
   std::string block(const PipelineSpan& span) const {
     const double left = x(span.start), width = x(span.end) - left;
     const std::string time = in_unit(span.end - span.start, span.end - span.start);
-    const std::string where = fmt::format("micro-batch {}{}, {}", span.micro_batch,
-                                          record_.shape.virtual_pipeline > 1 ? fmt::format(", chunk {}", span.chunk) : "", time);
+    const std::string chunk = record_.shape.virtual_pipeline > 1 ? fmt::format(", chunk {}", span.chunk) : "";
+    const std::string where = fmt::format("micro-batch {}{}, {}", span.micro_batch, chunk, time);
     if (!computes(span)) {
       if (width < 0.5) return {};
-      return fmt::format("<rect class=\"wait\" x=\"{:.2f}\" y=\"{:.1f}\" width=\"{:.2f}\" height=\"4\"><title>{}, {}</title></rect>",
-                         left, row_ / 2 - 2, width,
-                         span.kind == ActionKind::wait_receive ? "waits for a message" : "waits until a message has left", where);
+      const char* what = span.kind == ActionKind::wait_receive ? "waits for a message" : "waits until a message has left";
+      return fmt::format(
+          "<rect class=\"wait\" x=\"{:.2f}\" y=\"{:.1f}\" width=\"{:.2f}\" height=\"4\"><title>{}, {}</title></rect>", left,
+          row_ / 2 - 2, width, what, where);
     }
     std::string out = fmt::format(
         "<rect fill=\"{}\" x=\"{:.2f}\" y=\"2\" width=\"{:.2f}\" height=\"{}\"><title>{}, {}</title></rect>",
@@ -204,14 +205,16 @@ std::string pictures(const PipelineRecord& record, const PipelineIdle& idle) {
 
 std::string sentence(const PipelineRecord& record, const PipelineIdle& idle) {
   const PipelineShape& shape = record.shape;
-  std::string out = fmt::format("Step {}, schedule {}: p = {} ranks", record.step, name_of(record.schedule), shape.pipeline_parallel);
+  std::string out = fmt::format("Step {}, schedule {}: p = {} ranks", record.step, name_of(record.schedule),
+                                shape.pipeline_parallel);
   if (shape.virtual_pipeline > 1) out += fmt::format(" with v = {} chunks each", shape.virtual_pipeline);
   out += fmt::format(", m = {} micro-batches", shape.micro_batches);
   if (record.tensor_parallel * record.data_parallel > 1)
     out += fmt::format("; one of the {} pipelines of t = {}, d = {}", record.tensor_parallel * record.data_parallel,
                        record.tensor_parallel, record.data_parallel);
   return fmt::format(
-      "<p class=\"lead\">{}. The step took {}, its pipeline {}.<br/>\n<b>Measured bubble {:.1f} % – published {} = {:.1f} %</b></p>\n",
+      "<p class=\"lead\">{}. The step took {}, its pipeline {}.<br/>\n"
+      "<b>Measured bubble {:.1f} % – published {} = {:.1f} %</b></p>\n",
       escape_html(out), in_unit(record.step_seconds, record.step_seconds), in_unit(idle.seconds(), record.step_seconds),
       100 * idle.bubble, escape_html(published_formula(record)), 100 * idle.published);
 }
@@ -225,10 +228,11 @@ std::string bytes_text(double bytes) { return bytes > 0 ? format_bytes(bytes) : 
 std::string memory_table(const PipelineRecord& record) {
   std::string rows;
   for (const PipelineRank& rank : record.ranks) {
-    const auto predicted = static_cast<double>(rank.predicted_bytes), measured = static_cast<double>(rank.measured_bytes);
+    const auto predicted = static_cast<double>(rank.predicted_bytes);
+    const auto measured = static_cast<double>(rank.measured_bytes);
     if (predicted + measured > 0)
-      rows += fmt::format("<tr><td>rank {}</td>{}{}{}</tr>\n", rank.rank, cell(bytes_text(predicted)), cell(bytes_text(measured)),
-                          cell(measured > 0 ? difference_text(measured, predicted) : "–"));
+      rows += fmt::format("<tr><td>rank {}</td>{}{}{}</tr>\n", rank.rank, cell(bytes_text(predicted)),
+                          cell(bytes_text(measured)), cell(measured > 0 ? difference_text(measured, predicted) : "–"));
   }
   if (rows.empty()) return {};
   return "<h3>Memory of each rank</h3>\n<div class=\"card\"><table><tr><th></th><th class=\"n\">predicted</th>"
@@ -240,11 +244,12 @@ std::string communication_table(const PipelineRecord& record) {
   for (const PipelineRank& rank : record.ranks)
     for (const VolumeRow& row : rank.communication)
       rows += fmt::format("<tr><td>rank {}</td><td>{}</td>{}{}{}{}</tr>\n", rank.rank, escape_html(row.group),
-                          cell(std::to_string(row.calls)), cell(bytes_text(row.bytes)), cell(bytes_text(row.formula_bytes)),
-                          cell(difference_text(row.bytes, row.formula_bytes)));
+                          cell(std::to_string(row.calls)), cell(bytes_text(row.bytes)),
+                          cell(bytes_text(row.formula_bytes)), cell(difference_text(row.bytes, row.formula_bytes)));
   if (rows.empty()) return {};
-  return "<h3>Sent by each rank in the step, collectives taken as rings</h3>\n<div class=\"card\"><table><tr><th></th><th>group</th>"
-         "<th class=\"n\">calls</th><th class=\"n\">measured</th><th class=\"n\">formula</th><th class=\"n\">difference</th></tr>\n" +
+  return "<h3>Sent by each rank in the step, collectives taken as rings</h3>\n<div class=\"card\"><table><tr><th></th>"
+         "<th>group</th><th class=\"n\">calls</th><th class=\"n\">measured</th><th class=\"n\">formula</th>"
+         "<th class=\"n\">difference</th></tr>\n" +
          rows + "</table></div>\n";
 }
 
@@ -252,8 +257,9 @@ std::string communication_table(const PipelineRecord& record) {
 
 std::string pipeline_section(const PipelineRecord& record) {
   const PipelineIdle idle = idle_of(record);
-  return "<h2>Pipeline</h2>\n" + sentence(record, idle) + "<div class=\"pictures\">\n" + pictures(record, idle) + "</div>\n" +
-         "<div class=\"grid2\"><div>" + memory_table(record) + "</div><div>" + communication_table(record) + "</div></div>\n";
+  return "<h2>Pipeline</h2>\n" + sentence(record, idle) + "<div class=\"pictures\">\n" + pictures(record, idle) +
+         "</div>\n<div class=\"grid2\"><div>" + memory_table(record) + "</div><div>" + communication_table(record) +
+         "</div></div>\n";
 }
 
 }  // namespace triax

@@ -61,6 +61,7 @@ EngineConfig RunConfig::engine() const {
           .max_micro_batches = train.global_batch_size / samples_at_a_time(),
           .precision = train.precision,
           .recompute = train.recompute,
+          .keep_micro_batches = train.keep_micro_batches,
           .optimizer = {.beta1 = optimizer.beta1,
                         .beta2 = optimizer.beta2,
                         .epsilon = optimizer.epsilon,

@@ -19,6 +19,7 @@ struct TrainConfig {
   int64_t batch_ramp_start = 0, batch_ramp_increment = 0, batch_ramp_samples = 0;
   Precision precision = Precision::fp32;
   Recompute recompute = Recompute::none;
+  int64_t keep_micro_batches = 0;
   int64_t seed = 1234;
   int64_t threads = 0;
   double time_limit_minutes = 0;
@@ -39,6 +40,8 @@ struct TrainConfig {
       "state are kept in fp32", {"fp32", "bf16"});
     v("recompute", recompute, "what backward computes again instead of keeping: nothing, norms and "
       "activations, or whole layers", {"none", "selective", "full"});
+    v("keep_micro_batches", keep_micro_batches, "with recompute, so many of the micro-batches in flight on a stage keep "
+      "everything all the same, where memory is left").at_least(0);
     v("seed", seed, "of initial weights, dropout and data order").at_least(0);
     v("threads", threads, "CPU threads; 0 means OMP_NUM_THREADS, or every core").at_least(0);
     v("time_limit_minutes", time_limit_minutes,
@@ -164,12 +167,14 @@ struct OutputConfig {
   std::string dir = "runs/run";
   int64_t log_interval = 1;
   bool tensorboard = true;
+  std::string trace;
 
   template <class V>
   void visit(V& v) {
     v("dir", dir, "folder of the run: checkpoints, metrics, report");
     v("log_interval", log_interval, "steps between progress lines").at_least(1);
     v("tensorboard", tensorboard, "write TensorBoard event files");
+    v("trace", trace, "steps of which trace.json records every rank, for ui.perfetto.dev, as in \"10-12\"");
   }
 };
 

@@ -68,7 +68,9 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   peak_flops_ = sum_over_ranks(measured_peak(config_.train.precision));
   resident_at_start_ = resident_bytes();
   check_memory_fits(plan_memory(config_.engine(), grid_ ? grid_->at() : GridCoordinates{}));
+  trace_ = std::make_unique<RunTrace>(grid_.get(), parse_step_range(config_.output.trace));
   engine_ = std::make_unique<Engine>(config_.engine(), grid_.get());
+  engine_->set_trace(trace_->trace());
   start_or_resume();
 }
 
@@ -233,14 +235,17 @@ void Trainer::train_one_step() {
     data_->train_batch(state_.consumed_samples + first, micro, first, batches_[i]);
   }
   const double rate = schedule_.at(state_.step + 1);
+  trace_->begin_step(state_.step + 1);
   const StepResult result = engine_->train_step(state_.step + 1, rate, batches_);
   ++state_.step;
+  const double seconds = seconds_between(begin, Clock::now());
+  trace_->end_step(*engine_, state_.step, static_cast<int64_t>(batches_.size()), seconds);
   state_.consumed_samples += batch_size;
   const int64_t tokens = batch_size * config_.train.sequence_length;
   state_.consumed_tokens += tokens;
   outcome_.train_loss = result.loss;
   if (state_.step % config_.output.log_interval != 0 && state_.step != config_.train.steps) return;
-  if (first_rank()) record_step(result, rate, tokens, seconds_between(begin, Clock::now()));
+  if (first_rank()) record_step(result, rate, tokens, seconds);
 }
 
 void Trainer::record_step(const StepResult& result, double rate, int64_t tokens, double seconds) {
@@ -379,14 +384,14 @@ void Trainer::publish() {
 // ---- the end
 
 void Trainer::finish_recording() {
+  uint64_t predicted = resident_at_start_;
+  for (const MemoryUse& use : engine_->memory()) predicted += use.bytes;
+  const uint64_t measured = peak_resident_bytes();
   if (first_rank()) recorder_->finish();
+  trace_->finish(*engine_, RunDirectory{config_.output.dir}, predicted, measured);
   if (!grid_) return;
-  // The rank that was farthest from its plan.
-  double predicted = static_cast<double>(resident_at_start_);
-  for (const MemoryUse& use : engine_->memory()) predicted += static_cast<double>(use.bytes);
-  const double measured = static_cast<double>(peak_resident_bytes());
-  const double off = largest_of_ranks(std::fabs(measured - predicted) / predicted);
-  const double most = largest_of_ranks(measured);
+  const auto plan = static_cast<double>(predicted), peak = static_cast<double>(measured);
+  const double most = largest_of_ranks(peak), off = largest_of_ranks(std::fabs(peak - plan) / plan);
   if (first_rank())
     recorder_->console().note(fmt::format("memory of the {} ranks: at most {} on one, and within {:.1f} % of the plan on all",
                                           num_ranks(), format_bytes(most), 100 * off));

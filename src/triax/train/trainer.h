@@ -10,6 +10,7 @@
 #include "triax/train/engine.h"
 #include "triax/train/run_config.h"
 #include "triax/train/run_directory.h"
+#include "triax/train/run_trace.h"
 #include "triax/train/state.h"
 #include "triax/train/stop_signal.h"
 #include "triax/train/training_data.h"
@@ -66,6 +67,7 @@ class Trainer {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<TrainingData> data_;
   size_t resident_at_start_ = 0;
+  std::unique_ptr<RunTrace> trace_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<RunRecorder> recorder_;  // on the first rank only
   TrainState state_;

@@ -97,15 +97,7 @@ int64_t TrainingData::validation_samples() const {
 }
 
 std::string TrainingData::summary() const {
-  std::string text;
-  const auto counts = impl_->train->samples_per_dataset();
-  for (size_t i = 0; i < counts.size(); ++i) {
-    const GptDataset& set = impl_->train->datasets()[i];
-    text += fmt::format("{}data {}: {} tokens, {} samples of this run, {} epochs", i ? "\n" : "",
-                        set.data().path().string(),
-                        format_count(static_cast<double>(set.data().num_tokens())), counts[i], set.num_epochs());
-  }
-  return text + fmt::format("; validation on up to {} samples", validation_samples());
+  return impl_->train->blend_table() + fmt::format("\nvalidation on up to {} samples", validation_samples());
 }
 
 }  // namespace triax

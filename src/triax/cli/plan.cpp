@@ -1,0 +1,130 @@
+#include <fmt/core.h>
+
+#include <chrono>
+#include <memory>
+
+#include "triax/base/error.h"
+#include "triax/base/file.h"
+#include "triax/base/text.h"
+#include "triax/cli/commands.h"
+#include "triax/plan/page.h"
+#include "triax/plan/tables.h"
+
+namespace triax::cli {
+namespace {
+
+struct PlanOptions {
+  std::string run, hardware = "selene", output, html, trace;
+  std::vector<std::string> settings, hardware_settings, keep;
+  int64_t devices = 0;
+  double tokens = 0;
+  size_t rows = 8;
+  bool evaluate_only = false, scaling = false;
+};
+
+RunConfig load_run(const PlanOptions& options) {
+  RunConfig run;
+  ConfigFields fields(run);
+  fields.load_file(options.run);
+  for (const std::string& setting : options.settings) fields.set(setting);
+  if (run.train.sequence_length == 0) run.train.sequence_length = run.model.max_positions;
+  check(run.model.vocab_size > 0, "{}: model.vocab_size is not known; give it with --set model.vocab_size=51200", options.run);
+  run.model.validate();
+  return run;
+}
+
+void print_section(const std::string& title, const std::string& body) { fmt::print("\n{}\n\n{}", title, body); }
+
+void write_run(const PlanOptions& options, const Candidate& best, RunConfig run) {
+  apply(best.plan, run);
+  write_file_atomic(options.output, fmt::format("# Planned by `triax plan {} --hardware {}` for {} devices.\n# {}\n\n{}", options.run, options.hardware,
+                                                best.plan.devices(), describe(best.plan), ConfigFields(run).print()));
+  fmt::print("\nwrote {}: mpirun -n {} triax train {}\n", options.output, best.plan.devices(), options.output);
+}
+
+Candidate choose(const PlanOptions& options, const StepPlan& base, const Hardware& hardware, const SearchOptions& searched) {
+  if (options.evaluate_only) return evaluate(base, hardware);
+  const auto begin = std::chrono::steady_clock::now();
+  const SearchResult result = search(base, hardware, searched);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  fmt::print("searched in {:.2f} s: {}", took.count(), ranking_table(result, hardware, options.rows));
+  return evaluate(result.ranked[0].plan, hardware);
+}
+
+void plan_run(const PlanOptions& options) {
+  check(!options.run.empty(), "triax plan needs a run: triax plan configs/gpt-76b.toml --hardware selene --devices 1024");
+  const RunConfig run = load_run(options);
+  const Hardware hardware = load_hardware(options.hardware, options.hardware_settings);
+  SearchOptions searched;
+  const int64_t named = run.parallel.tensor_parallel * run.parallel.pipeline_parallel * run.parallel.data_parallel;
+  searched.devices = options.devices > 0 ? options.devices : options.evaluate_only && named > 0 ? named : hardware.devices();
+  searched.keep.insert(options.keep.begin(), options.keep.end());
+  const StepPlan base = plan_of(run, searched.devices);
+  fmt::print("{}: {} parameters, s {}, global batch {}; {} x {} ({})\n", options.run, format_count(static_cast<double>(run.model.num_parameters())),
+             base.sequence_length, base.global_batch_size, options.evaluate_only ? base.devices() : searched.devices, hardware.device.name, options.hardware);
+  const Candidate best = choose(options, base, hardware, searched);
+  const bool fits = best.memory_bytes <= hardware.device.memory_bytes;
+  fmt::print("\n{}: {}\n", options.evaluate_only ? "this run" : "best", describe(best.plan));
+  print_section("where the time of a step goes (mean of the stages)", time_table(best));
+  print_section("memory of a device", memory_table(best, hardware));
+  if (!fits) {
+    std::string text;
+    for (const std::string& remedy : remedies(best, hardware)) text += "  " + remedy + "\n";
+    print_section(fmt::format("does not fit: {} of {}; what would help", format_bytes(best.memory_bytes), format_bytes(hardware.device.memory_bytes)),
+                  text.empty() ? "  nothing next to it: search (without --evaluate), or take more devices\n" : text);
+  }
+  const std::vector<std::string> reasons = explain(best, hardware);
+  std::string why;
+  for (const std::string& reason : reasons) why += "  " + reason + "\n";
+  print_section(options.evaluate_only ? "other choices beside it" : "why this one", why);
+  const double tokens = options.tokens > 0 ? options.tokens : static_cast<double>(run.train.steps * base.global_batch_size * base.sequence_length);
+  const RunForecast whole = forecast(best.plan, best.step, hardware, tokens);
+  print_section("the whole run", forecast_table(whole, best));
+  std::vector<ScalingPoint> strong, weak;
+  if (options.scaling || !options.html.empty()) {
+    strong = scaling(base, hardware, searched, false);
+    weak = scaling(base, hardware, searched, true);
+  }
+  if (options.scaling) {
+    print_section("strong scaling: the same batch on more devices", scaling_table(strong));
+    print_section("weak scaling: the batch grows with the devices", scaling_table(weak));
+  }
+  if (!options.output.empty()) write_run(options, best, run);
+  if (!options.html.empty()) {
+    const std::string page = plan_page({options.run, options.hardware, best, hardware, whole, reasons, strong, weak});
+    write_file_atomic(options.html, page);
+    fmt::print("\nwrote {} ({})\n", options.html, format_bytes(static_cast<double>(page.size())));
+  }
+  if (!options.trace.empty()) {
+    write_simulated_trace(options.trace, best.plan, hardware);
+    fmt::print("\nwrote {}: open it in ui.perfetto.dev\n", options.trace);
+  }
+}
+
+}  // namespace
+
+void add_plan_command(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("plan", "Predict a run on a cluster: does it fit, which grid, how long, how much");
+  auto options = std::make_shared<PlanOptions>();
+  command->add_option("run", options->run, "TOML file of the run")->type_name("FILE");
+  command->add_option("--hardware", options->hardware, "hardware file, or the name of one in configs/hardware")->capture_default_str();
+  command->add_option("--devices", options->devices, "devices to use; without it all that the hardware has");
+  command->add_option("--set", options->settings, "change a key of the run, as in train.global_batch_size=1536")->type_name("KEY=VALUE");
+  command->add_option("--set-hardware", options->hardware_settings, "change a key of the hardware, as in network.nodes=4")->type_name("KEY=VALUE");
+  command->add_option("--keep", options->keep, "do not search this key but keep the run's value, as in train.recompute")->type_name("KEY");
+  command->add_flag("--evaluate", options->evaluate_only, "predict the grid of the run as it is, without searching");
+  command->add_option("--tokens", options->tokens, "of the whole run; without it train.steps")->check(CLI::PositiveNumber);
+  command->add_option("--rows", options->rows, "grids to show")->capture_default_str();
+  command->add_flag("--scaling", options->scaling, "also the best grids on fewer and more devices");
+  command->add_option("-o,--output", options->output, "write the run with the best grid")->type_name("FILE");
+  command->add_option("--html", options->html, "write a page with the timeline, memory and scaling")->type_name("FILE");
+  command->add_option("--trace", options->trace, "write the simulated step as a Chrome trace")->type_name("FILE");
+  command->footer(
+      "Examples:\n"
+      "  triax plan configs/gpt-145b.toml --hardware selene --devices 1536 --tokens 300e9 -o planned.toml\n"
+      "  triax plan configs/gpt-1t.toml --devices 3072 --html plan.html --trace plan-trace.json\n"
+      "  triax plan run.toml --hardware dgx-h100 --evaluate --set parallel.tensor_parallel=8");
+  command->callback([options] { plan_run(*options); });
+}
+
+}  // namespace triax::cli

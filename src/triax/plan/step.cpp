@@ -1,0 +1,226 @@
+#include "triax/plan/step.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "triax/base/error.h"
+#include "triax/pipeline/partition.h"
+#include "triax/plan/layer_cost.h"
+
+namespace triax {
+namespace {
+
+// One message between stages: over the network, and back together over the links of the host.
+double stage_message_seconds(const StepPlan& plan, const Hardware& hardware) {
+  if (plan.pipeline_parallel == 1) return 0;
+  const auto t = static_cast<double>(plan.tensor_parallel);
+  const double bytes = 2.0 * static_cast<double>(plan.micro_batch_size * plan.sequence_length * plan.model.hidden_size);
+  const bool same_node = plan.devices() <= hardware.node.devices;
+  const bool sequence = plan.sequence_parallel && plan.tensor_parallel > 1;
+  const bool parts = plan.tensor_parallel > 1 && (hardware.software.scatter_gather || sequence);
+  const double sent = message_seconds(hardware, parts ? bytes / t : bytes, same_node, hardware.node.devices);
+  if (!parts || sequence) return sent;
+  return sent + gather_seconds(hardware, cost_shape(plan, hardware).tensor_place, bytes);
+}
+
+// By rank and chunk.
+using Times = std::vector<std::vector<ChunkTimes>>;
+
+Times chunk_times(const StepPlan& plan, const Hardware& hardware) {
+  const CostShape c = cost_shape(plan, hardware);
+  const LayerTimes layer = layer_times(plan, hardware);
+  const std::vector<int64_t> layers = layers_of_stages(plan);
+  const double message = hardware.software.overlap_pipeline ? 0 : stage_message_seconds(plan, hardware);
+  const bool adds_gradients = !hardware.software.fused_gradient_accumulation && plan.micro_batches() > 1;
+  const PipelineShape shape = plan.shape();
+  Times times(static_cast<size_t>(plan.pipeline_parallel));
+  for (int rank = 0; rank < shape.pipeline_parallel; ++rank) {
+    // The new gradient is read, the sum read and written.
+    const double sum_bytes = parameters_of_rank(plan, rank) * (2 + 2 * static_cast<double>(hardware.software.gradient_bytes));
+    for (int chunk = 0; chunk < shape.virtual_pipeline; ++chunk) {
+      const int stage = shape.stage_of(rank, chunk);
+      const auto count = static_cast<double>(layers[static_cast<size_t>(stage)]);
+      ChunkTimes& t = times[static_cast<size_t>(rank)].emplace_back();
+      t.forward = count * layer.forward;
+      t.backward_input = count * layer.backward_input;
+      t.backward_input += count * layer.recompute;
+      t.backward_weight = count * layer.backward_weight;
+      if (adds_gradients) t.backward_weight.memory += memory_seconds(hardware.device, sum_bytes) / shape.virtual_pipeline;
+      const auto add = [&](const ChunkTimes& more) {
+        t.forward += more.forward, t.backward_input += more.backward_input, t.backward_weight += more.backward_weight;
+      };
+      if (stage == 0) add(embedding_times(c));
+      if (stage == shape.stages() - 1) add(head_times(c));
+      if (stage != shape.stages() - 1) t.forward.pipeline += message;
+      if (stage != 0) t.backward_input.pipeline += message;
+      t.forward.host += hardware.software.stage_overhead;
+      t.backward_input.host += hardware.software.stage_overhead;
+    }
+  }
+  return times;
+}
+
+Simulation simulate_with(const StepPlan& plan, const Hardware& hardware, const Times& times, int micro_batches,
+                         std::vector<std::vector<Action>>* keep = nullptr) {
+  PipelineShape shape = plan.shape();
+  shape.micro_batches = micro_batches;
+  const std::vector<std::vector<Action>> lists = schedules(plan.schedule, shape);
+  const double message = hardware.software.overlap_pipeline ? stage_message_seconds(plan, hardware) : 0;
+  Simulation simulation = simulate(lists, shape, [&](int rank, const Action& action) {
+    if (action.is_message()) return message;
+    const ChunkTimes& t = times[static_cast<size_t>(rank)][static_cast<size_t>(action.chunk)];
+    switch (action.kind) {
+      case ActionKind::forward: return t.forward.total();
+      case ActionKind::backward_input: return t.backward_input.total();
+      case ActionKind::backward_weight: return t.backward_weight.total();
+      default: return t.backward_input.total() + t.backward_weight.total();
+    }
+  });
+  if (keep) *keep = lists;
+  return simulation;
+}
+
+double pipeline_makespan(const StepPlan& plan, const Hardware& hardware, const Times& times, Detail detail) {
+  const int m = static_cast<int>(plan.micro_batches()), p = static_cast<int>(plan.pipeline_parallel);
+  if (p == 1) {
+    const ChunkTimes& t = times[0][0];
+    return m * (t.forward.total() + t.backward_input.total() + t.backward_weight.total());
+  }
+  const int few = 2 * p + m % p, more = few + p;
+  if (detail == Detail::full || more >= m) return simulate_with(plan, hardware, times, m).makespan;
+  const double short_one = simulate_with(plan, hardware, times, few).makespan;
+  const double longer = simulate_with(plan, hardware, times, more).makespan;
+  return longer + (longer - short_one) * (m - more) / p;
+}
+
+GroupPlace data_place(const StepPlan& plan, const Hardware& hardware) {
+  const int64_t node = hardware.node.devices;
+  const int64_t in_node = std::clamp<int64_t>(node / plan.tensor_parallel, 1, plan.data_parallel);
+  return {.size = plan.data_parallel, .in_node = in_node, .groups_in_node = std::max<int64_t>(1, node / in_node)};
+}
+
+// Gradients are summed, and with ZeRO weights handed out again, over the data-parallel ranks; the tied embedding's
+// gradient over first and last stage.
+double data_seconds(const StepPlan& plan, const Hardware& hardware, double weights, double backward_seconds) {
+  const GroupPlace place = data_place(plan, hardware);
+  const double gradients = weights * static_cast<double>(hardware.software.gradient_bytes);
+  double seconds = 0;
+  if (plan.zero_stage == 0) seconds = all_reduce_seconds(hardware, place, gradients);
+  if (plan.zero_stage == 1 || plan.zero_stage == 2)
+    seconds = gather_seconds(hardware, place, gradients) + gather_seconds(hardware, place, 2 * weights);
+  // Sharded gradients do not survive a micro-batch whole: each is scattered. Sharded weights are gathered for each
+  // forward and each backward.
+  const auto m = static_cast<double>(plan.micro_batches());
+  if (plan.zero_stage == 2) seconds += (m - 1) * gather_seconds(hardware, place, gradients);
+  if (plan.zero_stage == 3)
+    seconds = m * (2 * gather_seconds(hardware, place, 2 * weights) + gather_seconds(hardware, place, gradients));
+  if (hardware.software.overlap_data) {
+    const double behind = plan.zero_stage >= 2 ? m * backward_seconds : backward_seconds;
+    seconds = std::max(0.1 * seconds / m, seconds - behind);
+  }
+  if (plan.pipeline_parallel > 1) {
+    const double table = static_cast<double>(plan.model.padded_vocab_size(static_cast<int>(plan.tensor_parallel)) *
+                                             plan.model.hidden_size / plan.tensor_parallel);
+    seconds += 2 * message_seconds(hardware, table * static_cast<double>(hardware.software.gradient_bytes),
+                                   plan.devices() <= hardware.node.devices, hardware.node.devices) / 2;
+  }
+  return seconds;
+}
+
+// Gradients to fp32, checked, normed, clipped; Adam; weights rounded again: about 60 bytes a parameter.
+constexpr double kOptimizerBytes = 60;
+
+double flops_as_published(const StepPlan& plan) {
+  switch (plan.recompute) {
+    case Recomputation::full: return published_flops(plan.model, plan.sequence_length, plan.global_batch_size);
+    case Recomputation::selective: return published_selective_flops(plan.model, plan.sequence_length, plan.global_batch_size);
+    case Recomputation::none: break;
+  }
+  return published_model_flops(plan.model, plan.sequence_length, plan.global_batch_size);
+}
+
+// Expected largest of n draws from a normal distribution, in standard deviations.
+double expected_largest(double n) {
+  if (n < 2) return 0;
+  const double root = std::sqrt(2 * std::log(n));
+  return root - (std::log(std::log(n)) + std::log(4 * M_PI)) / (2 * root);
+}
+
+}  // namespace
+
+TimeParts& TimeParts::operator+=(const TimeParts& other) {
+  gemm += other.gemm, memory += other.memory, tensor += other.tensor, pipeline += other.pipeline;
+  host += other.host;
+  return *this;
+}
+
+TimeParts operator*(double factor, TimeParts parts) {
+  parts.gemm *= factor, parts.memory *= factor, parts.tensor *= factor, parts.pipeline *= factor, parts.host *= factor;
+  return parts;
+}
+
+std::vector<int64_t> layers_of_stages(const StepPlan& plan) {
+  if (!plan.stage_layers.empty()) return plan.stage_layers;
+  const int64_t stages = plan.pipeline_parallel * plan.virtual_pipeline;
+  if (plan.model.num_layers % stages == 0)
+    return std::vector<int64_t>(static_cast<size_t>(stages), plan.model.num_layers / stages);
+  return partition_layers(plan.model.num_layers, static_cast<int>(plan.pipeline_parallel),
+                          static_cast<int>(plan.virtual_pipeline), 0);
+}
+
+double parameters_of_rank(const StepPlan& plan, int rank) {
+  const std::vector<int64_t> layers = layers_of_stages(plan);
+  const auto h = static_cast<double>(plan.model.hidden_size), f = static_cast<double>(plan.model.ffn_size());
+  double weights = 0;
+  for (size_t s = static_cast<size_t>(rank); s < layers.size(); s += static_cast<size_t>(plan.pipeline_parallel))
+    weights += static_cast<double>(layers[s]) * (4 * h * h + 2 * h * f + 9 * h + f);
+  const auto table = static_cast<double>(plan.model.padded_vocab_size(static_cast<int>(plan.tensor_parallel))) * h;
+  if (rank == 0) weights += table + static_cast<double>(plan.model.max_positions) * h;
+  if (rank == plan.pipeline_parallel - 1 && plan.pipeline_parallel > 1) weights += table;
+  return weights / static_cast<double>(plan.tensor_parallel);
+}
+
+StepPrediction predict_step(const StepPlan& plan, const Hardware& hardware, Detail detail) {
+  validate(plan);
+  const Times times = chunk_times(plan, hardware);
+  StepPrediction result;
+  result.message_seconds = stage_message_seconds(plan, hardware);
+  result.pipeline_seconds = pipeline_makespan(plan, hardware, times, detail);
+  const auto m = static_cast<double>(plan.micro_batches());
+  double most_weights = 0, backward = 0, busy = 0;
+  for (int rank = 0; rank < static_cast<int>(plan.pipeline_parallel); ++rank) {
+    TimeParts& sum = result.busy.emplace_back();
+    double rank_backward = 0;
+    for (const ChunkTimes& t : times[static_cast<size_t>(rank)]) {
+      sum += m * t.forward;
+      sum += m * t.backward_input;
+      sum += m * t.backward_weight;
+      rank_backward += t.backward_input.total() + t.backward_weight.total();
+    }
+    busy += sum.total();
+    backward = std::max(backward, rank_backward);
+    most_weights = std::max(most_weights, parameters_of_rank(plan, rank));
+  }
+  result.bubble = 1 - busy / (result.pipeline_seconds * static_cast<double>(plan.pipeline_parallel));
+  result.data_seconds = data_seconds(plan, hardware, most_weights, backward);
+  const double owned = most_weights / (plan.zero_stage >= 1 ? static_cast<double>(plan.data_parallel) : 1);
+  result.optimizer_seconds = memory_seconds(hardware.device, owned * kOptimizerBytes, 20);
+  result.straggler_seconds = result.pipeline_seconds * hardware.cost.step_variation * expected_largest(static_cast<double>(plan.devices()));
+  result.seconds = result.pipeline_seconds + result.data_seconds + result.optimizer_seconds + result.straggler_seconds;
+  const double devices = static_cast<double>(plan.devices());
+  result.tflops_per_device = flops_as_published(plan) / (devices * result.seconds) / 1e12;
+  result.mfu = published_model_flops(plan.model, plan.sequence_length, plan.global_batch_size) /
+               (devices * result.seconds * hardware.device.peak_flops);
+  result.tokens_per_second = static_cast<double>(plan.global_batch_size * plan.sequence_length) / result.seconds;
+  return result;
+}
+
+SimulatedStep simulate_step(const StepPlan& plan, const Hardware& hardware) {
+  validate(plan);
+  SimulatedStep step;
+  step.simulation = simulate_with(plan, hardware, chunk_times(plan, hardware), static_cast<int>(plan.micro_batches()), &step.lists);
+  step.message_seconds = stage_message_seconds(plan, hardware);
+  return step;
+}
+
+}  // namespace triax

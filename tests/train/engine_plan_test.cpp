@@ -1,0 +1,114 @@
+// What the plan of a rank says, against the published formulas and against what is allocated.
+#include "triax/train/engine_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "triax/base/error.h"
+
+namespace triax {
+namespace {
+
+EngineConfig gpt(int t, int p, int d) {
+  EngineConfig config;
+  config.model = {.vocab_size = 51200, .hidden_size = 4096, .num_layers = 36, .num_heads = 32, .max_positions = 2048};
+  config.sequence_length = 2048;
+  config.micro_batch_size = 1;
+  config.max_micro_batches = 8;
+  config.recompute = Recompute::full;
+  config.parallel.grid = {t, p, d, "tp-dp-pp"};
+  return config;
+}
+
+double state_bytes(const EngineConfig& config, const GridCoordinates& at = {}) {
+  double bytes = 0;
+  for (const MemoryUse& use : plan_memory(config, at))
+    if (use.purpose.starts_with("weights") || use.purpose.starts_with("gradients (") || use.purpose.starts_with("optimizer"))
+      bytes += static_cast<double>(use.bytes);
+  return bytes;
+}
+
+// Rajbhandari et al. 2019, section 5, with 64 ranks; here gradients are kept in f32 as in Smith et al. 2022:
+// 2 + 4 bytes of weights and gradients and K = 12 of optimizer state. (Padding is some parts in ten thousand.)
+TEST(PlanMemory, ZeroStagesAreThePublishedFormulas) {
+  EngineConfig config = gpt(1, 1, 64);
+  config.precision = Precision::bf16;
+  const auto psi = static_cast<double>(config.model.num_parameters());
+  const double d = 64, weights = 2, gradients = 4, optimizer = 12;
+  const double formulas[] = {psi * (weights + gradients + optimizer), psi * (weights + gradients + optimizer / d),
+                             psi * (weights + (gradients + optimizer) / d), psi * (weights + gradients + optimizer) / d};
+  for (int stage = 0; stage <= 3; ++stage) {
+    config.parallel.zero_stage = stage;
+    EXPECT_NEAR(state_bytes(config), formulas[stage], 1e-3 * formulas[stage]) << "stage " << stage;
+  }
+}
+
+TEST(PlanMemory, Fp32HasNoCopies) {
+  EngineConfig config = gpt(1, 1, 8);
+  const auto psi = static_cast<double>(config.model.num_parameters());
+  const double formulas[] = {16 * psi, (8 + 8.0 / 8) * psi, (4 + 12.0 / 8) * psi, 16.0 / 8 * psi};
+  for (int stage = 0; stage <= 3; ++stage) {
+    config.parallel.zero_stage = stage;
+    EXPECT_NEAR(state_bytes(config), formulas[stage], 1e-3 * formulas[stage]) << "stage " << stage;
+  }
+}
+
+TEST(PlanMemory, TheRanksOfAGridHoldTheModelOnceAndTheTiedTableTwice) {
+  const EngineConfig config = gpt(4, 3, 1);
+  double total = 0;
+  for (int rank = 0; rank < config.parallel.grid.ranks(); ++rank)
+    total += state_bytes(config, coordinates_of(config.parallel.grid, rank));
+  const double table = 51200.0 * 4096;
+  const double replicated = 3 * (2048.0 * 4096 + 36 * 6.0 * 4096 + 2 * 4096);  // on the three further tensor ranks
+  const double expected = 16 * (static_cast<double>(config.model.num_parameters()) + table + replicated);
+  EXPECT_NEAR(total, expected, 2e-4 * expected);
+}
+
+// Activations in flight: 1F1B at most p, GPipe m (Narayanan et al. 2021, section 2.2.1).
+TEST(PlanEngine, InFlightIsBoundedAsPublished) {
+  EngineConfig config = gpt(1, 4, 1);
+  for (int rank = 0; rank < 4; ++rank) {
+    config.parallel.schedule = ScheduleKind::one_f_one_b;
+    EXPECT_EQ(plan_engine(config, {0, rank, 0}).chunks[0].stashes, 4 - rank);
+    config.parallel.schedule = ScheduleKind::gpipe;
+    EXPECT_EQ(plan_engine(config, {0, rank, 0}).chunks[0].stashes, 8);
+  }
+}
+
+TEST(PlanEngine, LayersAddUpAndTheHeadCounts) {
+  for (const auto [p, v] : {std::pair{2, 1}, {4, 1}, {2, 2}, {4, 3}, {8, 1}}) {
+    EngineConfig config = gpt(1, p, 1);
+    config.parallel.virtual_pipeline = v;
+    const EnginePlan plan = plan_engine(config, {0, 0, 0});
+    EXPECT_EQ(plan.stage_layers.size(), static_cast<size_t>(p * v));
+    EXPECT_EQ(std::accumulate(plan.stage_layers.begin(), plan.stage_layers.end(), int64_t{0}), 36);
+    EXPECT_LE(plan.stage_layers.back(), plan.stage_layers.front());
+  }
+}
+
+std::string message_of(const EngineConfig& config) {
+  try {
+    validate(config);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "nothing";
+}
+
+TEST(PlanEngine, RefusesWhatDoesNotFitAndSaysWhatWould) {
+  const auto refused = [](auto&& change, const std::string& part) {
+    EngineConfig config = gpt(2, 2, 1);
+    change(config);
+    EXPECT_NE(message_of(config).find(part), std::string::npos) << message_of(config);
+  };
+  EXPECT_EQ(message_of(gpt(2, 2, 1)), "nothing");
+  refused([](EngineConfig& c) { c.model.num_heads = 32, c.parallel.grid.tensor_parallel = 3; }, "num_heads");
+  refused([](EngineConfig& c) { c.parallel.virtual_pipeline = 2, c.max_micro_batches = 7; }, "8 would do");
+  refused([](EngineConfig& c) { c.parallel.stage_layers = {20, 20}; }, "adds up to 40");
+  refused([](EngineConfig& c) { c.parallel.schedule = ScheduleKind::zb_h1; }, "selective");
+  refused([](EngineConfig& c) { c.parallel.grid.pipeline_parallel = 1, c.parallel.virtual_pipeline = 2; }, "pipeline_parallel > 1");
+}
+
+}  // namespace
+}  // namespace triax
