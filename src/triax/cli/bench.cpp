@@ -23,13 +23,27 @@ struct BenchOptions {
   int nproc = 0;
 };
 
-// The bubble of the last step on all ranks: measured, and as published.
-void print_pipeline(const Engine& engine, double busy, double total) {
+// The bubble of the last step: idle share of all ranks' time from the first start to the last end on any of them
+// (on one host, whose clock is the same for all).
+double measured_bubble(const Engine& engine, World& world) {
+  double busy = 0;
+  std::array<double, 2> window = {-1e300, -1e300};  // minus the start, and the end: the largest of the ranks count
+  for (const ActionSpan& span : engine.spans()) {
+    if (span.action.is_message()) continue;
+    busy += span.end - span.start;
+    window = {std::max(window[0], -span.start), std::max(window[1], span.end)};
+  }
+  world.communicator().all_reduce({&busy, {1}, DType::f64});
+  world.communicator().all_reduce({window.data(), {2}, DType::f64}, ReduceOp::max);
+  return 1 - busy / (world.size() * (window[0] + window[1]));
+}
+
+void print_pipeline(const Engine& engine, double bubble) {
   const EngineConfig& config = engine.config();
   const PipelineShape shape = config.pipeline(config.max_micro_batches);
   const double published = published_bubble_fraction(config.parallel.schedule, shape, {});
   fmt::print("pipeline       {}, {} micro-batches; idle {:.1f} % of the ranks' time, published {:.1f} %\n",
-             name_of(config.parallel.schedule), config.max_micro_batches, 100 * (1 - busy / total),
+             name_of(config.parallel.schedule), config.max_micro_batches, 100 * bubble,
              100 * published / (1 + published));
 }
 
@@ -43,15 +57,15 @@ void bench_train(const BenchOptions& options, World& world) {
   Engine engine(config, grid.get());
   engine.initialize();
   const TrainingSpeed speed = measure_training_speed(engine, config.max_micro_batches, options.seconds);
-  const ScheduleTimes times = measure(engine.spans());
+  const double bubble = measured_bubble(engine, world);
   const auto dtype = config.compute_type();
   double peak = 0;
   if (options.measure_peak) {
     const GemmPeak measured = measure_gemm_peak(engine.context());
     peak = dtype == DType::bf16 && measured.bf16 > 0 ? measured.bf16 : measured.f32;
   }
-  std::array<double, 4> sums = {times.busy, times.total, peak, static_cast<double>(peak_resident_bytes())};
-  world.communicator().all_reduce({sums.data(), {4}, DType::f64});
+  std::array<double, 2> sums = {peak, static_cast<double>(peak_resident_bytes())};
+  world.communicator().all_reduce({sums.data(), {2}, DType::f64});
   if (world.rank() != 0) return;
   const GridShape& shape = config.parallel.grid;
   fmt::print("model          {} parameters, s {}, micro-batch {}, {}, {} threads\n",
@@ -64,11 +78,11 @@ void bench_train(const BenchOptions& options, World& world) {
              speed.best_step_seconds * 1e3, speed.steps);
   fmt::print("throughput     {:.0f} tokens/s\n", speed.tokens_per_second);
   fmt::print("model FLOP/s   {:.1f} GFLOP/s\n", speed.model_flops_per_second * 1e-9);
-  fmt::print("memory         {} resident at the peak{}\n", format_bytes(sums[3] / ranks), ranks > 1 ? " of a rank" : "");
-  if (shape.pipeline_parallel > 1) print_pipeline(engine, sums[0], sums[1]);
+  fmt::print("memory         {} resident at the peak{}\n", format_bytes(sums[1] / ranks), ranks > 1 ? " of a rank" : "");
+  if (shape.pipeline_parallel > 1) print_pipeline(engine, bubble);
   if (!options.measure_peak) return;
-  fmt::print("GEMM peak      {:.1f} GFLOP/s{}, measured just now\n", sums[2] * 1e-9, ranks > 1 ? " of all ranks" : "");
-  fmt::print("MFU            {:.1f} %\n", 100 * speed.model_flops_per_second / sums[2]);
+  fmt::print("GEMM peak      {:.1f} GFLOP/s{}, measured just now\n", sums[0] * 1e-9, ranks > 1 ? " of all ranks" : "");
+  fmt::print("MFU            {:.1f} %\n", 100 * speed.model_flops_per_second / sums[0]);
 }
 
 void run(const BenchOptions& options) {

@@ -92,13 +92,4 @@ void run_schedule(std::span<const Action> list, Communicator* group, const Pipel
   }
 }
 
-ScheduleTimes measure(std::span<const ActionSpan> spans) {
-  ScheduleTimes times;
-  if (spans.empty()) return times;
-  for (const ActionSpan& span : spans)
-    if (!span.action.is_message()) times.busy += span.end - span.start;
-  times.total = spans.back().end - spans.front().start;
-  return times;
-}
-
 }  // namespace triax

@@ -40,10 +40,4 @@ struct PipelineBuffers {
 void run_schedule(std::span<const Action> list, Communicator* group, const PipelineBuffers& buffers,
                   PipelineWork& work, std::vector<ActionSpan>* spans = nullptr);
 
-// Seconds in computations, and from the first start to the last end.
-struct ScheduleTimes {
-  double busy = 0, total = 0;
-};
-ScheduleTimes measure(std::span<const ActionSpan> spans);
-
 }  // namespace triax

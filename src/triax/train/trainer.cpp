@@ -186,8 +186,23 @@ void Trainer::start_recorder() {
   console.note(fmt::format("{} threads{}, measured peak {}FLOP/s", num_threads(), grid_ ? " a rank" : "",
                            format_rate(peak_flops_)));
   std::vector<MemoryUse> rows = {{"program, libraries, data", resident_at_start_}};
-  for (MemoryUse& use : engine_->memory()) rows.push_back(std::move(use));
+  for (MemoryUse& use : memory_plan()) rows.push_back(std::move(use));
   recorder_->memory(std::move(rows));
+}
+
+std::vector<MemoryUse> Trainer::memory_plan() {
+  std::vector<MemoryUse> rows = engine_->memory();
+  if (first_rank() && !config_.eval.prompts.empty() && !engine_->holds_whole_model()) {
+    // The weights as they are read from the disk, and a model made of them.
+    ParameterTable table = declare_gpt(config_.model, whole_gpt(config_.model, DType::f32).part, 0, 1).table;
+    table.lay_out(1);
+    size_t bytes = sizeof(float) * static_cast<size_t>(table.num_parameters());
+    for (const MemoryUse& use : Parameters::memory(table, config_.engine().compute_type(), false, {})) bytes += use.bytes;
+    rows.push_back({"whole model for samples", bytes});
+  }
+  if (config_.checkpoint.background)
+    rows.push_back({"checkpoint being written", BackgroundSave::staging_bytes(checkpoint_pieces(*engine_, true))});
+  return rows;
 }
 
 TrainOutcome Trainer::run() {
@@ -385,7 +400,7 @@ void Trainer::publish() {
 
 void Trainer::finish_recording() {
   uint64_t predicted = resident_at_start_;
-  for (const MemoryUse& use : engine_->memory()) predicted += use.bytes;
+  for (const MemoryUse& use : memory_plan()) predicted += use.bytes;
   const uint64_t measured = peak_resident_bytes();
   if (first_rank()) recorder_->finish();
   trace_->finish(*engine_, RunDirectory{config_.output.dir}, predicted, measured);

@@ -39,6 +39,8 @@ class Trainer {
   void load_data();
   void require_same_run() const;
   void check_memory_fits(const std::vector<MemoryUse>& plan) const;
+  // What this rank will take beside what the program took before.
+  std::vector<MemoryUse> memory_plan();
   void start_or_resume();
   void start_recording();
   void start_recorder();
