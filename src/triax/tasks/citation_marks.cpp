@@ -123,8 +123,8 @@ std::vector<Citation> find_superscripts(std::string_view text, int largest) {
     size_t letters = word;
     while (letters > 0 && ((text[letters - 1] >= 'a' && text[letters - 1] <= 'z') || text[letters - 1] == '-')) --letters;
     const bool bracket = word < at && text[word] == ')';
-    if ((word - letters < 3 && !bracket) || text[word - 1] == '-') continue;  // "omega-3"
-    if (bracket && word > 0 && is_digit(text[word - 1])) continue;  // "27 (85.7)30": columns of a table
+    if (word == 0 || (word - letters < 3 && !bracket) || text[word - 1] == '-') continue;  // "omega-3"
+    if (bracket && is_digit(text[word - 1])) continue;  // "27 (85.7)30": columns of a table
     size_t end = at;
     const auto numbers = read_list(text, end, largest, false);
     // Behind it comes the end, white space or punctuation, and not ".5", "%" or more of a word.
