@@ -48,6 +48,9 @@ function(triax_module name)
   set_property(GLOBAL APPEND PROPERTY TRIAX_MODULES triax_${name})
 endfunction()
 
+# Tests are compiled once and run once: what they test is optimised, they themselves need not be.
+set(TRIAX_TEST_OPTIONS -O1)
+
 # triax_test(NAME [LIBS targets...])
 #
 # One GoogleTest program `test_NAME` from every *_test.cpp of the calling folder; each TEST is a
@@ -66,6 +69,7 @@ function(triax_test name)
   target_link_libraries(test_${name} PRIVATE triax_flags ${ARG_LIBS} GTest::gtest GTest::gtest_main)
   target_precompile_headers(test_${name} REUSE_FROM triax_test_header)
   set_target_properties(test_${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(test_${name} PRIVATE ${TRIAX_TEST_OPTIONS})
   gtest_discover_tests(test_${name} TEST_PREFIX "${name}." PROPERTIES LABELS ${name} TIMEOUT 300
                        DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST)
 endfunction()
