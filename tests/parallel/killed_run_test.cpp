@@ -6,9 +6,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <optional>
 #include <vector>
 
 #include "train/tiny_run.h"
@@ -39,16 +43,30 @@ pid_t start_job(const fs::path& config, const fs::path& log) {
   ::_exit(127);
 }
 
-// Runs the job; with a delay, kills one of its ranks after that. Returns whether it ended well.
-bool run_job_once(const fs::path& config, const fs::path& log, int64_t kill_after_ms, size_t victim) {
+int64_t lines_of(const fs::path& path) {
+  std::ifstream file(path);
+  return std::count(std::istreambuf_iterator<char>(file), {}, '\n');
+}
+
+// Where and when a rank is to be killed: so long after the run has written so many lines of metrics.
+struct Kill {
+  fs::path metrics;
+  int64_t lines = 0;
+  useconds_t microseconds = 0;
+  size_t victim = 0;
+};
+
+// Runs the job, with or without a kill. Returns whether it ended well.
+bool run_job_once(const fs::path& config, const fs::path& log, const std::optional<Kill>& kill = {}) {
   const pid_t job = start_job(config, log);
-  if (kill_after_ms > 0) {
-    ::usleep(static_cast<useconds_t>(kill_after_ms * 1000));
-    const std::vector<pid_t> ranks = children_of(job);
-    if (!ranks.empty()) ::kill(ranks[victim % ranks.size()], SIGKILL);
-  }
   int status = 0;
-  ::waitpid(job, &status, 0);
+  if (kill) {
+    while (lines_of(kill->metrics) < kill->lines && ::waitpid(job, &status, WNOHANG) == 0) ::usleep(2000);
+    ::usleep(kill->microseconds);
+    const std::vector<pid_t> ranks = children_of(job);
+    if (!ranks.empty()) ::kill(ranks[kill->victim % ranks.size()], SIGKILL);
+  }
+  if (::waitpid(job, &status, 0) != job && errno != ECHILD) return false;
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
@@ -72,16 +90,21 @@ TEST(Jobs, KilledRunsContinueAsIfNothingHadHappened) {
     return folder.path() / (name + ".toml");
   };
   const fs::path log = folder.path() / "log", disturbed = write_config("disturbed");
-  ASSERT_TRUE(run_job_once(write_config("straight"), log, 0, 0)) << read_file(log);
+  ASSERT_TRUE(run_job_once(write_config("straight"), log)) << read_file(log);
   Philox random(static_cast<uint64_t>(::getpid()));
   int killed = 0;
   bool finished = false;
-  for (int round = 0; round < 4 * wanted && killed < wanted && !finished; ++round) {
-    finished = run_job_once(disturbed, log, 700 + static_cast<int64_t>(random.next_below(2500)), random.next_below(kRanks));
+  const int64_t steps = 60 * std::max(wanted, 4);
+  const fs::path metrics = folder.path() / "disturbed/metrics.jsonl";
+  for (int round = 0; round < 2 * wanted && killed < wanted && !finished; ++round) {
+    const auto ahead = static_cast<uint64_t>(steps / (wanted + 1));
+    const Kill kill{metrics, lines_of(metrics) + 1 + static_cast<int64_t>(random.next_below(ahead)),
+                    static_cast<useconds_t>(random.next_below(20000)), random.next_below(kRanks)};
+    finished = run_job_once(disturbed, log, kill);
     killed += !finished;
   }
   EXPECT_GE(killed, 1) << "no kill hit the job: " << read_file(log);
-  ASSERT_TRUE(finished || run_job_once(disturbed, log, 0, 0)) << read_file(log);
+  ASSERT_TRUE(finished || run_job_once(disturbed, log)) << read_file(log);
   const MetricsHistory expected = read_metrics(folder.path() / "straight/metrics.jsonl");
   const MetricsHistory made = read_metrics(folder.path() / "disturbed/metrics.jsonl");
   ASSERT_EQ(made.train.size(), expected.train.size());
