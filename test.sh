@@ -4,7 +4,7 @@
 #
 #   ./test.sh            everything
 #   ./test.sh --fast     without the sanitizers
-#   ./test.sh --grids    only: the same answer on all grids of 2, 4 and 8 ranks, and 50 killed ranks (about 20 minutes)
+#   ./test.sh --grids    only: the same answer on all grids of 2, 4 and 8 ranks, and 50 killed ranks
 set -euo pipefail
 cd "$(dirname "$0")"
 

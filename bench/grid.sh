@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Two ranks of one thread against one rank of two threads, and the idle time of pipelines against the published
-# formulas; all in one run, as ratios.  bench/grid.sh [build/triax]   (about 7 minutes on 2 cores, otherwise idle)
+# formulas; all in one run, as ratios.  bench/grid.sh [build/triax]   (about 9 minutes on 2 cores, otherwise idle)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 triax=${1:-build/triax}
