@@ -117,7 +117,7 @@ void add_bench_command(CLI::App& app) {
   CLI::App* bench = app.add_subcommand("bench", "Measure this machine with a model's real work");
   bench->require_subcommand(1);
   auto options = std::make_shared<BenchOptions>();
-  GptConfig& model = options->engine.model;
+  ModelConfig& model = options->engine.model;
   model.hidden_dropout = model.attention_dropout = 0;
   CLI::App* train = bench->add_subcommand(
       "train", "Time training steps on random tokens, as a share of the GEMM peak measured in the same run");
@@ -140,7 +140,7 @@ void add_bench_command(CLI::App& app) {
   train->footer("Example: triax bench train --vocab-size 8192 --hidden-size 384 --num-layers 6 --num-heads 6 "
                 "--sequence-length 256 --micro-batch-size 16");
   train->callback([options] {
-    GptConfig& m = options->engine.model;
+    ModelConfig& m = options->engine.model;
     m.max_positions = options->engine.sequence_length;
     m.attention_dropout = m.hidden_dropout;
     run(*options);

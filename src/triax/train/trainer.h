@@ -45,7 +45,7 @@ class Trainer {
   void start_recording();
   void start_recorder();
   void train_one_step();
-  void record_step(const StepResult& result, double rate, int64_t tokens, double seconds);
+  void record_step(const StepResult& result, double rate, double seconds);
   void validate();
   void write_samples();
   void generate_samples(const Gpt& model);
