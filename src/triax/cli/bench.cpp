@@ -121,6 +121,9 @@ void add_bench_command(CLI::App& app) {
   model.hidden_dropout = model.attention_dropout = 0;
   CLI::App* train = bench->add_subcommand(
       "train", "Time training steps on random tokens, as a share of the GEMM peak measured in the same run");
+  train->add_option("--kind", model.kind, "gpt or bert")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, ModelKind>{{"gpt", ModelKind::gpt}, {"bert", ModelKind::bert}}));
+  train->add_flag("--post-norm", model.post_norm, "of a BERT, the original arrangement");
   train->add_option("--vocab-size", model.vocab_size)->capture_default_str();
   train->add_option("--hidden-size", model.hidden_size)->capture_default_str();
   train->add_option("--num-layers", model.num_layers)->capture_default_str();
@@ -138,7 +141,8 @@ void add_bench_command(CLI::App& app) {
   train->add_option("--seconds", options->seconds, "how long to measure")->capture_default_str();
   train->add_flag("!--no-peak", options->measure_peak, "do not measure the GEMM peak");
   train->footer("Example: triax bench train --vocab-size 8192 --hidden-size 384 --num-layers 6 --num-heads 6 "
-                "--sequence-length 256 --micro-batch-size 16");
+                "--sequence-length 256 --micro-batch-size 16\n"
+                "BERT-base: triax bench train --kind bert --post-norm --vocab-size 30522 --sequence-length 128 --micro-batch-size 16");
   train->callback([options] {
     ModelConfig& m = options->engine.model;
     m.max_positions = options->engine.sequence_length;

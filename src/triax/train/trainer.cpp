@@ -66,7 +66,7 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   config_.resolve(ranks);
   if (ranks > 1) grid_ = std::make_unique<ProcessGrid>(*world, config_.engine().parallel.grid);
   require_same_run();
-  outcome_.train_loss = outcome_.validation_loss = kNone;
+  outcome_.train_loss = outcome_.validation_loss = outcome_.validation_perplexity = kNone;
   open_data();
   triax::validate(config_.engine());
   schedule_ = config_.lr_schedule();
@@ -310,6 +310,7 @@ void Trainer::validate() {
   const StageLoss loss = engine_->evaluate(batches);
   metrics.loss = outcome_.validation_loss = loss.total();
   metrics.extra = parts_of(loss, config_.model);
+  outcome_.validation_perplexity = metrics.perplexity();
   metrics.tokens = count * micro * config_.train.sequence_length;
   metrics.seconds = seconds_between(begin, Clock::now());
   metrics.consumed_tokens = state_.consumed_tokens;

@@ -19,7 +19,7 @@ namespace triax {
 
 struct TrainOutcome {
   int64_t step = 0;
-  double train_loss = 0, validation_loss = 0;  // NaN where there is none
+  double train_loss = 0, validation_loss = 0, validation_perplexity = 0;  // NaN where there is none
   bool finished = false;                       // false: stopped by a signal or the time limit
 };
 
