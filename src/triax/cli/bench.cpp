@@ -115,10 +115,12 @@ void add_bench_command(Command app) {
   Command bench = app.add_subcommand("bench", "Measure this machine with a model's real work");
   bench.require_subcommand();
   auto options = std::make_shared<BenchOptions>();
-  GptConfig& model = options->engine.model;
+  ModelConfig& model = options->engine.model;
   model.hidden_dropout = model.attention_dropout = 0;
   Command train = bench.add_subcommand(
       "train", "Time training steps on random tokens, as a share of the GEMM peak measured in the same run");
+  train.add_choice("--kind", model.kind, {{"gpt", ModelKind::gpt}, {"bert", ModelKind::bert}}, "gpt or bert");
+  train.add_flag("--post-norm", model.post_norm, "of a BERT, the original arrangement");
   train.add_option("--vocab-size", model.vocab_size).show_default();
   train.add_option("--hidden-size", model.hidden_size).show_default();
   train.add_option("--num-layers", model.num_layers).show_default();
@@ -126,17 +128,16 @@ void add_bench_command(Command app) {
   train.add_option("--sequence-length", options->engine.sequence_length).show_default();
   train.add_option("--micro-batch-size", options->engine.micro_batch_size).show_default();
   train.add_option("--dropout", model.hidden_dropout, "hidden and attention dropout").show_default();
-  train.add_choice("--precision", options->engine.precision, {
-      {"fp32", Precision::fp32}, {"bf16", Precision::bf16}});
-  train.add_choice("--recompute", options->engine.recompute, {
-      {"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}});
+  train.add_choice("--precision", options->engine.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}});
+  train.add_choice("--recompute", options->engine.recompute, {{"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}});
   add_grid_options(train, *options);
   train.add_option("--seconds", options->seconds, "how long to measure").show_default();
   train.add_flag("!--no-peak", options->measure_peak, "do not measure the GEMM peak");
   train.footer("Example: triax bench train --vocab-size 8192 --hidden-size 384 --num-layers 6 --num-heads 6 "
-                "--sequence-length 256 --micro-batch-size 16");
+                "--sequence-length 256 --micro-batch-size 16\n"
+                "BERT-base: triax bench train --kind bert --post-norm --vocab-size 30522 --sequence-length 128 --micro-batch-size 16");
   train.callback([options] {
-    GptConfig& m = options->engine.model;
+    ModelConfig& m = options->engine.model;
     m.max_positions = options->engine.sequence_length;
     m.attention_dropout = m.hidden_dropout;
     run(*options);

@@ -57,7 +57,7 @@ Source open_triax(const fs::path& path) {
   const TrainState state = train_state_from_json(reader->state(), reader->path());
   Source source;
   ConfigFields(source.run).load_text(state.config, reader->path().string() + " (its configuration)");
-  GptConfig& model = source.run.model;
+  ModelConfig& model = source.run.model;
   model.vocab_size = reader->get("embedding.token").shape[0];  // 0 in the configuration: the tokenizer's
   model.validate();
   for (const NamedShape& tensor : gpt_tensors(model)) {

@@ -64,7 +64,7 @@ int train(RunConfig config, const TrainOptions& options, World& world) {
   const TrainOutcome outcome = trainer.run();
   if (speaks && !std::isnan(outcome.validation_loss))
     fmt::print("validation loss {:.4f} (perplexity {:.2f}) after {} steps\n", outcome.validation_loss,
-               std::exp(outcome.validation_loss), outcome.step);
+               outcome.validation_perplexity, outcome.step);
   return 0;
 }
 
@@ -91,7 +91,7 @@ void run(const TrainOptions& options) {
 }  // namespace
 
 void add_train_command(Command app) {
-  Command command = app.add_subcommand("train", "Train a GPT on token datasets");
+  Command command = app.add_subcommand("train", "Train a GPT or a BERT on token datasets");
   auto options = std::make_shared<TrainOptions>();
   command.add_option("config", options->config_file, "TOML file of the run").type_name("FILE");
   command.add_option("--set", options->overrides,
