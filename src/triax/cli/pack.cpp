@@ -198,14 +198,13 @@ void index(const Options& options) {
   fields.load_file(options.config);
   for (const std::string& assignment : options.overrides) fields.set(assignment);
   check(!config.data.train.empty(), "{}: data.train is empty: name the token datasets to train on", options.config);
-  int32_t eod = -1;
+  std::unique_ptr<Tokenizer> tokenizer;
   if (!config.data.tokenizer.empty()) {
-    const auto tokenizer = load_tokenizer(config.data.tokenizer);
-    eod = tokenizer->special_tokens().eod.value_or(-1);
+    tokenizer = load_tokenizer(config.data.tokenizer);
     if (config.model.vocab_size == 0) config.model.vocab_size = tokenizer->vocab_size();
   }
   config.resolve();
-  const TrainingData data(config, eod);
+  const TrainingData data(config, tokenizer.get());
   fmt::print("{}\n", data.summary());
 }
 
