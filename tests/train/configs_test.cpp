@@ -18,7 +18,7 @@ TEST(Configs, LoadAndHaveTheSizeOfTheirName) {
       {"gpt-3.6b", 3.56e9},   {"gpt-7.5b", 7.47e9},   {"gpt-18b", 18.45e9},   {"gpt-39b", 39.1e9},
       {"gpt-76b", 76.05e9},   {"gpt-145b", 145.6e9},  {"gpt-310b", 310.1e9},  {"gpt-530b", 529.6e9},
       {"gpt-1t", 1008.0e9},   {"quickstart", 11.6e6},
-      {"bert-base", 110.1e6}, {"bert-large", 336.2e6}, {"bert-336m", 336.2e6}, {"bert-1.3b", 1.28e9},
+      {"bert-mini", 4.38e6},  {"bert-base", 110.1e6}, {"bert-large", 336.2e6}, {"bert-336m", 336.2e6}, {"bert-1.3b", 1.28e9},
       {"bert-3.9b", 3.87e9},  {"biomegatron-345m", 336.2e6}, {"biomegatron-800m", 0.79e9}, {"biomegatron-1.2b", 1.28e9}};
   size_t seen = 0;
   for (const auto& file : std::filesystem::directory_iterator(std::string(TRIAX_SOURCE_DIR) + "/configs")) {
