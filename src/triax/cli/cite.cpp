@@ -3,13 +3,13 @@
 #include <cstdio>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/json.h"
 #include "triax/base/log.h"
 #include "triax/base/progress.h"
 #include "triax/base/text.h"
@@ -23,7 +23,6 @@ namespace triax::cli {
 namespace {
 
 using namespace tasks;
-using Json = nlohmann::ordered_json;
 
 struct Options {
   std::vector<std::string> files;
@@ -42,13 +41,13 @@ struct Totals {
 
 // Absent, with the reason, when the line is no article.
 std::optional<Article> article_of(std::string_view line, const Options& o, const std::string& place, std::string& reason) {
-  const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
+  const Json json = Json::parse_or_null(line);
   if (!json.is_object()) return reason = "not a JSON object", std::nullopt;
   const auto text = json.find(o.field);
-  if (text == json.end() || !text->is_string()) return reason = fmt::format("there is no text \"{}\"", o.field), std::nullopt;
+  if (!text || !text->is_text()) return reason = fmt::format("there is no text \"{}\"", o.field), std::nullopt;
   const auto id = json.find(o.id);
-  std::string name = id == json.end() ? place : id->is_string() ? id->get<std::string>() : id->dump();
-  return Article{std::move(name), text->get<std::string>()};
+  std::string name = !id ? place : id->is_text() ? id->text() : id->dump();
+  return Article{std::move(name), text->text()};
 }
 
 Json reference_json(const Reference& r) {

@@ -4,9 +4,9 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "triax/base/parallel.h"
+#include "triax/base/json.h"
 #include "triax/base/system.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
@@ -82,7 +82,7 @@ void show_info(const InfoOptions& options) {
   if (options.measure) {
     for (Fact& fact : measurements()) facts.push_back(std::move(fact));
   }
-  nlohmann::ordered_json object = nlohmann::ordered_json::object();
+  Json object = Json::object();
   for (const Fact& fact : facts) object[fact.name] = fact.value;
   fmt::print("{}\n", object.dump(2));
 }

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "triax/base/config.h"
 #include "triax/base/error.h"
+#include "triax/base/json.h"
 #include "triax/base/log.h"
 #include "triax/base/parallel.h"
 #include "triax/base/progress.h"
@@ -226,7 +226,7 @@ void read(const Options& options) {
       data.read(s, 0, std::span(tokens).subspan(before));
     }
     const std::string text = tokenizer->decode(tokens, {.skip_special = !options.with_special});
-    const std::string line = options.plain ? text : nlohmann::json{{"text", text}}.dump();
+    const std::string line = options.plain ? text : Json{{"text", text}}.dump();
     std::fwrite(line.data(), 1, line.size(), stdout);
     std::fputc('\n', stdout);
   }

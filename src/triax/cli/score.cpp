@@ -3,12 +3,12 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "triax/base/error.h"
+#include "triax/base/json.h"
 #include "triax/base/log.h"
 #include "triax/cli/commands.h"
 #include "triax/tasks/class_score.h"
@@ -22,7 +22,6 @@ namespace triax::cli {
 namespace {
 
 using namespace tasks;
-using Json = nlohmann::ordered_json;
 
 struct Options {
   std::string predictions, gold, no_answer, label = "label", prediction = "prediction", id, text = "text";

@@ -1,9 +1,9 @@
 #include "triax/train/state.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "triax/base/error.h"
+#include "triax/base/json.h"
 
 namespace triax {
 namespace {
@@ -54,23 +54,23 @@ void add_pieces(const OwnedPart& part, const Parameters& parameters, const Optim
 }  // namespace
 
 std::string to_json(const TrainState& state) {
-  return nlohmann::json{{"step", state.step},
-                        {"consumed_samples", state.consumed_samples},
-                        {"consumed_tokens", state.consumed_tokens},
-                        {"config", state.config},
-                        {"tokenizer", state.tokenizer}}
+  return Json{{"step", state.step},
+              {"consumed_samples", state.consumed_samples},
+              {"consumed_tokens", state.consumed_tokens},
+              {"config", state.config},
+              {"tokenizer", state.tokenizer}}
       .dump();
 }
 
 TrainState train_state_from_json(const std::string& text, const std::filesystem::path& checkpoint) {
   try {
-    const auto json = nlohmann::json::parse(text);
-    return {.step = json.at("step"),
-            .consumed_samples = json.at("consumed_samples"),
-            .consumed_tokens = json.at("consumed_tokens"),
-            .config = json.at("config"),
-            .tokenizer = json.value("tokenizer", "")};
-  } catch (const nlohmann::json::exception& error) {
+    const Json json = Json::parse(text, "state");
+    return {.step = json.at("step").integer(),
+            .consumed_samples = json.at("consumed_samples").integer(),
+            .consumed_tokens = json.at("consumed_tokens").integer(),
+            .config = json.at("config").text(),
+            .tokenizer = json.contains("tokenizer") ? json["tokenizer"].text() : ""};
+  } catch (const Error& error) {
     fail("{}: its \"state\" is not that of a training run ({})", checkpoint.string(), error.what());
   }
 }
