@@ -7,6 +7,7 @@
 #include "triax/base/parallel.h"
 #include "triax/base/system.h"
 #include "triax/base/text.h"
+#include "triax/cli/bench_commands.h"
 #include "triax/cli/commands.h"
 #include "triax/comm/launch.h"
 #include "triax/kernels/peak.h"
@@ -139,6 +140,7 @@ void add_bench_command(CLI::App& app) {
   train->add_flag("!--no-peak", options->measure_peak, "do not measure the GEMM peak");
   train->footer("Example: triax bench train --vocab-size 8192 --hidden-size 384 --num-layers 6 --num-heads 6 "
                 "--sequence-length 256 --micro-batch-size 16");
+  add_bench_finetune_command(*bench);
   train->callback([options] {
     GptConfig& m = options->engine.model;
     m.max_positions = options->engine.sequence_length;

@@ -20,7 +20,9 @@ void add_plan_command(CLI::App& app);
 void add_predict_command(CLI::App& app);
 void add_report_command(CLI::App& app);
 void add_score_command(CLI::App& app);
+void add_study_command(CLI::App& app);
 void add_tokenizer_command(CLI::App& app);
 void add_train_command(CLI::App& app);
+void add_transfer_vocabulary_command(CLI::App& app);
 
 }  // namespace triax::cli
