@@ -43,7 +43,7 @@ void expect_all_equal(HfGpt2Reader& reader) {
 
 TEST(HfGpt2, ReadsAModelSavedByTransformers) {
   HfGpt2Reader reader(kFixture);
-  const GptConfig& model = reader.config().model;
+  const ModelConfig& model = reader.config().model;
   EXPECT_EQ(model.vocab_size, 37);
   EXPECT_EQ(model.max_positions, 6);
   EXPECT_EQ(model.ffn_size(), 20);

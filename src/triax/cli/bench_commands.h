@@ -1,10 +1,10 @@
 // The parts of `triax bench` that have a source file of their own.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "triax/cli/command.h"
 
 namespace triax::cli {
 
-void add_bench_finetune_command(CLI::App& bench);
+void add_bench_finetune_command(Command bench);
 
 }  // namespace triax::cli

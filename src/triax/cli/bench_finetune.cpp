@@ -79,23 +79,23 @@ void bench_task(const Options& o) {
 
 }  // namespace
 
-void add_bench_finetune_command(CLI::App& bench) {
-  CLI::App* command = bench.add_subcommand("finetune", "Time the tuning of a BERT: on a task's real lengths, packed and with padding, or on random tokens");
+void add_bench_finetune_command(Command bench) {
+  Command command = bench.add_subcommand("finetune", "Time the tuning of a BERT: on a task's real lengths, packed and with padding, or on random tokens");
   auto o = std::make_shared<Options>();
   o->speed.window = 128;
-  command->add_option("task", o->task, "ner, relation, qa, classify, stance, regress or choice; without it, random tokens")->type_name("TASK");
-  command->add_option("config", o->config, "as for triax finetune")->check(CLI::ExistingFile)->type_name("FILE.toml");
-  command->add_option("--set", o->overrides, "override a key of it; may be said again")->type_name("KEY=VALUE");
-  command->add_option("--vocab-size", o->model.vocab_size, "of random tokens, as the following")->capture_default_str();
-  command->add_option("--hidden-size", o->model.hidden_size)->capture_default_str();
-  command->add_option("--num-layers", o->model.num_layers)->capture_default_str();
-  command->add_option("--num-heads", o->model.num_heads)->capture_default_str();
-  command->add_option("--sequence-length", o->speed.window)->capture_default_str();
-  command->add_option("--batch-size", o->speed.batch_size)->capture_default_str();
-  command->add_option("--seconds", o->speed.seconds, "how long to measure training")->capture_default_str();
-  command->add_flag("!--no-peak", o->measure_peak, "do not measure the GEMM peak");
-  command->footer("Examples:\n  triax bench finetune                    # BERT-base, 128 tokens, batches of 16\n  triax bench finetune qa squad.toml");
-  command->callback([o] { o->task.empty() ? bench_random(*o) : bench_task(*o); });
+  command.add_option("task", o->task, "ner, relation, qa, classify, stance, regress or choice; without it, random tokens").type_name("TASK");
+  command.add_option("config", o->config, "as for triax finetune").existing_file().type_name("FILE.toml");
+  command.add_option("--set", o->overrides, "override a key of it; may be said again").type_name("KEY=VALUE");
+  command.add_option("--vocab-size", o->model.vocab_size, "of random tokens, as the following").show_default();
+  command.add_option("--hidden-size", o->model.hidden_size).show_default();
+  command.add_option("--num-layers", o->model.num_layers).show_default();
+  command.add_option("--num-heads", o->model.num_heads).show_default();
+  command.add_option("--sequence-length", o->speed.window).show_default();
+  command.add_option("--batch-size", o->speed.batch_size).show_default();
+  command.add_option("--seconds", o->speed.seconds, "how long to measure training").show_default();
+  command.add_flag("!--no-peak", o->measure_peak, "do not measure the GEMM peak");
+  command.footer("Examples:\n  triax bench finetune                    # BERT-base, 128 tokens, batches of 16\n  triax bench finetune qa squad.toml");
+  command.callback([o] { o->task.empty() ? bench_random(*o) : bench_task(*o); });
 }
 
 }  // namespace triax::cli

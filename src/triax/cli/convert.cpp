@@ -57,7 +57,7 @@ Source open_triax(const fs::path& path) {
   const TrainState state = train_state_from_json(reader->state(), reader->path());
   Source source;
   ConfigFields(source.run).load_text(state.config, reader->path().string() + " (its configuration)");
-  GptConfig& model = source.run.model;
+  ModelConfig& model = source.run.model;
   model.vocab_size = reader->get("embedding.token").shape[0];  // 0 in the configuration: the tokenizer's
   model.validate();
   for (const NamedShape& tensor : gpt_tensors(model)) {
@@ -152,16 +152,16 @@ void convert(const Options& options) {
 
 }  // namespace
 
-void add_convert_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("convert", "Turn a checkpoint into a GPT-2 directory of Hugging Face, or the other way round");
+void add_convert_command(Command app) {
+  Command command = app.add_subcommand("convert", "Turn a checkpoint into a GPT-2 directory of Hugging Face, or the other way round");
   auto options = std::make_shared<Options>();
-  command->add_option("INPUT", options->input, "A run, a checkpoint, or a Hugging Face directory (config.json, model.safetensors)")->required();
-  command->add_option("OUTPUT_DIR", options->output, "New directory; tokenizer files are copied along")->required();
-  command->add_option("--to", options->to, "What to write")->required()->check(CLI::IsMember({"hf", "triax"}));
-  command->add_option("--dtype", options->dtype, "Type of the numbers written")->capture_default_str()->check(CLI::IsMember({"f32", "bf16", "f16"}));
-  command->add_option("--tokenizer", options->tokenizer, "Folder of the tokenizer files, where INPUT does not name it");
-  command->footer("Example: triax convert runs/demo demo-hf --to hf");
-  command->callback([options] { convert(*options); });
+  command.add_option("INPUT", options->input, "A run, a checkpoint, or a Hugging Face directory (config.json, model.safetensors)").required();
+  command.add_option("OUTPUT_DIR", options->output, "New directory; tokenizer files are copied along").required();
+  command.add_option("--to", options->to, "What to write").required().one_of({"hf", "triax"});
+  command.add_option("--dtype", options->dtype, "Type of the numbers written").show_default().one_of({"f32", "bf16", "f16"});
+  command.add_option("--tokenizer", options->tokenizer, "Folder of the tokenizer files, where INPUT does not name it");
+  command.footer("Example: triax convert runs/demo demo-hf --to hf");
+  command.callback([options] { convert(*options); });
 }
 
 }  // namespace triax::cli

@@ -89,15 +89,15 @@ void show_info(const InfoOptions& options) {
 
 }  // namespace
 
-void add_info_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand(
+void add_info_command(Command app) {
+  Command command = app.add_subcommand(
       "info", "Tell what triax finds on this machine, and measure how fast it is");
   auto options = std::make_shared<InfoOptions>();
-  command->add_flag("--json", options->json, "as one JSON object");
-  command->add_flag("!--no-measure", options->measure,
+  command.add_flag("--json", options->json, "as one JSON object");
+  command.add_flag("!--no-measure", options->measure,
                     "leave out the measurements, which take about a second");
-  command->footer("Example: triax info");
-  command->callback([options] { show_info(*options); });
+  command.footer("Example: triax info");
+  command.callback([options] { show_info(*options); });
 }
 
 }  // namespace triax::cli

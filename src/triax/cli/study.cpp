@@ -57,22 +57,22 @@ void run(const Options& o) {
 
 }  // namespace
 
-void add_study_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("study", "Pretrain and tune a grid of models (vocabulary x corpus x size x start), and compare them");
+void add_study_command(Command app) {
+  Command command = app.add_subcommand("study", "Pretrain and tune a grid of models (vocabulary x corpus x size x start), and compare them");
   auto o = std::make_shared<Options>();
-  command->add_option("config", o->config, "the factors and their levels; --print-config shows all keys")->check(CLI::ExistingFile)->type_name("FILE.toml");
-  command->add_option("--set", o->overrides, "override a key: --set 'factors.seeds=[1, 2, 3]'; may be said again")->type_name("KEY=VALUE");
-  command->add_flag("--print-config", o->print_config, "print the whole configuration, explained, and stop");
-  command->add_flag("--dry-run", o->dry_run, "list the stages, and which of them are done, and stop");
-  command->add_flag("--table", o->table, "the table and the page of what is done so far, without running anything");
-  command->footer(
+  command.add_option("config", o->config, "the factors and their levels; --print-config shows all keys").existing_file().type_name("FILE.toml");
+  command.add_option("--set", o->overrides, "override a key: --set 'factors.seeds=[1, 2, 3]'; may be said again").type_name("KEY=VALUE");
+  command.add_flag("--print-config", o->print_config, "print the whole configuration, explained, and stop");
+  command.add_flag("--dry-run", o->dry_run, "list the stages, and which of them are done, and stop");
+  command.add_flag("--table", o->table, "the table and the page of what is done so far, without running anything");
+  command.footer(
       "A study that was interrupted is gone on with by the same command; what cells share is done once. When a level is\n"
       "added, only what is new runs.\n"
       "Examples:\n"
       "  triax study --print-config > bio.toml\n"
       "  triax study bio.toml --dry-run\n"
       "  triax study bio.toml");
-  command->callback([o] { run(*o); });
+  command.callback([o] { run(*o); });
 }
 
 }  // namespace triax::cli

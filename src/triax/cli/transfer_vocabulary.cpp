@@ -42,18 +42,18 @@ void run(const Options& o) {
 
 }  // namespace
 
-void add_transfer_vocabulary_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("transfer-vocabulary", "Give a pretrained BERT or GPT-2 another vocabulary, to be trained on with it");
+void add_transfer_vocabulary_command(Command app) {
+  Command command = app.add_subcommand("transfer-vocabulary", "Give a pretrained BERT or GPT-2 another vocabulary, to be trained on with it");
   auto o = std::make_shared<Options>();
-  command->add_option("MODEL_DIR", o->model, "Hugging Face folder: config.json, weights, vocabulary")->required()->check(CLI::ExistingDirectory);
-  command->add_option("TOKENIZER", o->vocabulary, "Folder or file of the new vocabulary (triax tokenizer train)")->required()->check(CLI::ExistingPath);
-  command->add_option("OUTPUT_DIR", o->output, "New folder")->required();
-  command->add_option("--old-tokenizer", o->tokenizer, "Folder of the old vocabulary, where MODEL_DIR has none")->type_name("DIR");
-  command->footer(
+  command.add_option("MODEL_DIR", o->model, "Hugging Face folder: config.json, weights, vocabulary").required().existing_folder();
+  command.add_option("TOKENIZER", o->vocabulary, "Folder or file of the new vocabulary (triax tokenizer train)").required();
+  command.add_option("OUTPUT_DIR", o->output, "New folder").required();
+  command.add_option("--old-tokenizer", o->tokenizer, "Folder of the old vocabulary, where MODEL_DIR has none").type_name("DIR");
+  command.footer(
       "Tokens that both vocabularies have keep their embedding; a new one begins as the mean of the old pieces it\n"
       "splits into, in the embedding and in the decoder with its bias.\n"
       "Example: triax transfer-vocabulary bert-base-cased bio-30k bert-base-bio");
-  command->callback([o] { run(*o); });
+  command.callback([o] { run(*o); });
 }
 
 }  // namespace triax::cli

@@ -61,7 +61,7 @@ HfGpt2Config read_hf_gpt2_config(const std::filesystem::path& directory) {
   refuse_variations(json, path);
 
   HfGpt2Config config;
-  GptConfig& model = config.model;
+  ModelConfig& model = config.model;
   model.vocab_size = size_or(json, "vocab_size", 50257, path);
   model.max_positions = size_or(json, "n_positions", 1024, path);
   model.hidden_size = size_or(json, "n_embd", 768, path);
@@ -81,7 +81,7 @@ HfGpt2Config read_hf_gpt2_config(const std::filesystem::path& directory) {
 }
 
 std::string hf_gpt2_config_json(const HfGpt2Config& config, DType dtype) {
-  const GptConfig& model = config.model;
+  const ModelConfig& model = config.model;
   const auto or_null = [](std::optional<int64_t> value) { return value ? Json(*value) : Json(nullptr); };
   const Json json = {
       {"architectures", Json::array({"GPT2LMHeadModel"})},

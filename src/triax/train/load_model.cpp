@@ -29,6 +29,8 @@ LoadedGpt load_gpt(const fs::path& path, const fs::path& tokenizer, DType comput
   RunConfig config;
   ConfigFields(config).load_text(state.config, loaded.checkpoint.string() + " (its configuration)");
   config.resolve();
+  check(!config.model.is_bert(), "{} is a BERT, which writes no text; `triax finetune` and `triax convert` take it",
+        loaded.checkpoint.string());
   const fs::path vocabulary = tokenizer.empty() ? fs::path(state.tokenizer) : tokenizer;
   check(!vocabulary.empty(), "{} does not name its vocabulary: give --tokenizer DIR",
         loaded.checkpoint.string());

@@ -130,6 +130,12 @@ ValidationMetrics validation_metrics(const Json& object) {
 
 }  // namespace
 
+double ValidationMetrics::perplexity() const {
+  for (const auto& [name, value] : extra)
+    if (name == "lm_loss") return std::exp(value);
+  return std::exp(loss);
+}
+
 JsonLines::JsonLines(const fs::path& path, int64_t resumed_step)
     : file_(keep_history(path, resumed_step)) {}
 

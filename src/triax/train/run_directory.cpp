@@ -160,7 +160,7 @@ void RunRecorder::validation(const ValidationMetrics& m) {
   std::vector<std::pair<std::string, double>> extra;
   for (const auto& [name, value] : m.extra) extra.emplace_back("validation/" + name, value);
   std::vector<std::pair<std::string_view, double>> values = {
-      {"validation/loss", m.loss}, {"validation/perplexity", std::exp(m.loss)}};
+      {"validation/loss", m.loss}, {"validation/perplexity", m.perplexity()}};
   for (const auto& [tag, value] : extra) values.emplace_back(tag, value);
   tensorboard_->scalars(m.step, values);
 }
