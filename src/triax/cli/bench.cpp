@@ -6,6 +6,7 @@
 #include "triax/base/parallel.h"
 #include "triax/base/system.h"
 #include "triax/base/text.h"
+#include "triax/cli/bench_commands.h"
 #include "triax/cli/commands.h"
 #include "triax/comm/launch.h"
 #include "triax/kernels/peak.h"
@@ -136,6 +137,7 @@ void add_bench_command(Command app) {
   train.footer("Example: triax bench train --vocab-size 8192 --hidden-size 384 --num-layers 6 --num-heads 6 "
                 "--sequence-length 256 --micro-batch-size 16\n"
                 "BERT-base: triax bench train --kind bert --post-norm --vocab-size 30522 --sequence-length 128 --micro-batch-size 16");
+  add_bench_finetune_command(bench);
   train.callback([options] {
     ModelConfig& m = options->engine.model;
     m.max_positions = options->engine.sequence_length;
