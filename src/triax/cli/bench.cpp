@@ -130,7 +130,7 @@ void add_bench_command(CLI::App& app) {
   train->add_option("--dropout", model.hidden_dropout, "hidden and attention dropout")->capture_default_str();
   train->add_option("--precision", options->engine.precision)
       ->transform(CLI::CheckedTransformer(std::map<std::string, Precision>{
-          {"fp32", Precision::fp32}, {"bf16", Precision::bf16}}));
+          {"fp32", Precision::fp32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}}));
   train->add_option("--recompute", options->engine.recompute)
       ->transform(CLI::CheckedTransformer(std::map<std::string, Recompute>{
           {"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}}));

@@ -40,6 +40,7 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid) : config_(co
   if (grid) config_.parallel.grid = grid->shape();
   validate(config_);
   plan_ = plan_engine(config_, at());
+  if (config_.precision == Precision::fp16) scaler_ = LossScaler(config_.loss_scaling);
   const ParallelConfig& parallel = config_.parallel;
   if (grid) tensor_ = {.group = &grid->tensor(), .sequence_parallel = parallel.sequence_parallel};
   const std::vector<GptShape> shapes = chunk_shapes(config_, plan_, tensor_);
@@ -154,10 +155,14 @@ StepResult Engine::train_step(int64_t step, double learning_rate, std::span<cons
   const TraceScope scope(trace_, {.category = TraceCategory::optimizer});
   const StepResult result = sum_up();
   const bool clips = config_.clip_gradient > 0 && result.gradient_norm > config_.clip_gradient;
+  if (before_update_) before_update_();
   for (auto& chunk : chunks_) {
-    chunk->optimizer.step(context_, learning_rate, clips ? config_.clip_gradient / result.gradient_norm : 1.0);
+    if (result.skipped) break;
+    chunk->optimizer.step(context_, learning_rate,
+                          (clips ? config_.clip_gradient / result.gradient_norm : 1.0) / scaler_.scale());
     chunk->data.share_weights();
   }
+  scaler_.update(step, result.skipped);
   return result;
 }
 
@@ -192,7 +197,11 @@ StepResult Engine::sum_up() const {
   }
   std::array<double, 2> sums = {at().tensor == 0 ? step_.loss : 0, mine.sum};
   sum_over_world(sums);
-  if (std::isfinite(sums[1])) return {.loss = sums[0], .gradient_norm = std::sqrt(sums[1])};
+  const StepResult result{.loss = sums[0],
+                          .gradient_norm = std::sqrt(sums[1]) / scaler_.scale(),
+                          .loss_scale = scaler_.active() ? scaler_.scale() : 0,
+                          .skipped = scaler_.active() && !(std::isfinite(sums[0]) && std::isfinite(sums[1]))};
+  if (result.skipped || std::isfinite(sums[1])) return result;
   // A rank that knows the parameter says so; the others wait until it has.
   if (mine.not_finite.empty() && grid_) grid_->world().communicator().barrier();
   fail("step {}: the gradient of {} is NaN or infinite (the loss was {:.4f}). Lower optimizer.learning_rate, or "
@@ -252,13 +261,14 @@ void Engine::forward(Chunk& chunk, const Action& action, const Tensor& input, co
   if (input.defined()) take_message(input, received);
   const Tensor produced = plan_.splits_message ? output_ : output;
   const MicroBatch micro = stage(step_.batches[static_cast<size_t>(action.micro_batch)]);
-  const double loss = chunk.model.forward(context_, micro, received, produced, 1.0f, step_.training, stash,
-                                          chunk.workspace);
-  if (!std::isfinite(loss)) fail_not_finite(chunk, stash, loss);
+  const double loss = chunk.model.forward(context_, micro, received, produced, static_cast<float>(scaler_.scale()),
+                                          step_.training, stash, chunk.workspace);
+  const bool may_overflow = step_.training && scaler_.active();  // then the step is skipped
+  if (!may_overflow && !std::isfinite(loss)) fail_not_finite(chunk, stash, loss);
   step_.loss += loss;
   if (output.defined()) {
     // A stage behind would only see that what it got is not finite: say it where it began.
-    if (step_.training && !std::isfinite(sum_of_squares(context_, produced)))
+    if (step_.training && !may_overflow && !std::isfinite(sum_of_squares(context_, produced)))
       fail_not_finite(chunk, stash, std::numeric_limits<double>::quiet_NaN());
     give_message(produced, output);
   }

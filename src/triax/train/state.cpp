@@ -54,22 +54,36 @@ void add_pieces(const OwnedPart& part, const Parameters& parameters, const Optim
 }  // namespace
 
 std::string to_json(const TrainState& state) {
-  return nlohmann::json{{"step", state.step},
-                        {"consumed_samples", state.consumed_samples},
-                        {"consumed_tokens", state.consumed_tokens},
-                        {"config", state.config},
-                        {"tokenizer", state.tokenizer}}
-      .dump();
+  nlohmann::json json = {{"step", state.step},
+                         {"consumed_samples", state.consumed_samples},
+                         {"consumed_tokens", state.consumed_tokens},
+                         {"config", state.config},
+                         {"tokenizer", state.tokenizer}};
+  const LossScaleState& scale = state.loss_scale;
+  if (scale.scale > 0 || scale.skipped_steps > 0)
+    json["loss_scale"] = {{"scale", scale.scale},
+                          {"clean_steps", scale.clean_steps},
+                          {"overflows_left", scale.overflows_left},
+                          {"skipped_steps", scale.skipped_steps}};
+  return json.dump();
 }
 
 TrainState train_state_from_json(const std::string& text, const std::filesystem::path& checkpoint) {
   try {
     const auto json = nlohmann::json::parse(text);
-    return {.step = json.at("step"),
-            .consumed_samples = json.at("consumed_samples"),
-            .consumed_tokens = json.at("consumed_tokens"),
-            .config = json.at("config"),
-            .tokenizer = json.value("tokenizer", "")};
+    TrainState state{.step = json.at("step"),
+                     .consumed_samples = json.at("consumed_samples"),
+                     .consumed_tokens = json.at("consumed_tokens"),
+                     .loss_scale = {},
+                     .config = json.at("config"),
+                     .tokenizer = json.value("tokenizer", "")};
+    if (!json.contains("loss_scale")) return state;
+    const auto& scale = json.at("loss_scale");
+    state.loss_scale = {.scale = scale.at("scale"),
+                        .clean_steps = scale.at("clean_steps"),
+                        .overflows_left = scale.at("overflows_left"),
+                        .skipped_steps = scale.at("skipped_steps")};
+    return state;
   } catch (const nlohmann::json::exception& error) {
     fail("{}: its \"state\" is not that of a training run ({})", checkpoint.string(), error.what());
   }

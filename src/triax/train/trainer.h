@@ -51,7 +51,7 @@ class Trainer {
   void generate_samples(const Gpt& model);
   void save();
   void finish_background_save(bool wait);
-  void publish();
+  void publish(Clock::time_point held_up_since);
   void finish_recording();
   bool should_stop(std::string& reason) const;
   bool due(int64_t interval) const { return interval > 0 && state_.step % interval == 0; }
@@ -79,6 +79,7 @@ class Trainer {
   std::string background_state_;  // of the save under way; empty: none
   int64_t background_step_ = 0;
   Clock::time_point background_started_;
+  double held_up_ = 0;  // seconds that the save under way has kept training from going on
   StopSignal stop_;
   Clock::time_point started_ = Clock::now();
   double peak_flops_ = 0;  // of all ranks
