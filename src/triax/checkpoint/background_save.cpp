@@ -43,24 +43,32 @@ void BackgroundSave::start(const CheckpointTarget& target, std::span<const Tenso
     check(piece.data.is_contiguous() && piece.data.device().kind == Device::Kind::cpu,
           "tensor {}: its data is not contiguous on the CPU", quoted_name(piece.name));
   staged_.assign(pieces.begin(), pieces.end());
-  busy_.store(true, std::memory_order_release);
   copied_.store(false, std::memory_order_release);
-  thread_ = std::thread([this, target, after = std::move(then)] {
-    const auto copied = [&] {
-      copied_.store(true, std::memory_order_release);
-      copied_.notify_all();
-    };
+  run([this, target, after = std::move(then)] {
+    copy_pieces();
+    set_copied();
+    write_checkpoint_pieces(target, staged_);
+    if (after) after();
+  });
+}
+
+void BackgroundSave::run(std::function<void()> work) {
+  wait();
+  busy_.store(true, std::memory_order_release);
+  thread_ = std::thread([this, work = std::move(work)] {
     try {
-      copy_pieces();
-      copied();
-      write_checkpoint_pieces(target, staged_);
-      if (after) after();
+      work();
     } catch (...) {
       error_ = std::current_exception();
-      copied();
     }
+    set_copied();
     busy_.store(false, std::memory_order_release);
   });
+}
+
+void BackgroundSave::set_copied() {
+  copied_.store(true, std::memory_order_release);
+  copied_.notify_all();
 }
 
 void BackgroundSave::copy_pieces() {

@@ -33,6 +33,9 @@ class BackgroundSave {
   void start(const CheckpointTarget& target, std::span<const TensorPiece> pieces,
              std::function<void()> then = {});
 
+  // Any other work, on the thread that saves; waits as start() does.
+  void run(std::function<void()> work);
+
   void wait_until_copied() const { copied_.wait(false); }
   bool busy() const { return busy_.load(std::memory_order_acquire); }
   // Returns when the save is on the disk; throws its error.
@@ -43,6 +46,7 @@ class BackgroundSave {
 
  private:
   void copy_pieces();
+  void set_copied();
 
   Buffer staging_;
   std::vector<TensorPiece> staged_;

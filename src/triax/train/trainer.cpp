@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include <fmt/ranges.h>
 
@@ -375,38 +376,48 @@ void Trainer::save() {
   }
   write_checkpoint_pieces(target, pieces);
   barrier();
-  held_up_ = 0;
-  publish(begin);
+  if (first_rank()) publish();
+  barrier();
+  held_up_ = seconds_between(begin, Clock::now());
+  note_saved();
 }
 
-// A save in the background appears when the pieces of all ranks are on the disk; whether they are is asked at
-// the end of each step, without waiting.
+// A save in the background is published when the pieces of all ranks are on the disk, in the background as well.
+// How far it is is asked at the end of each step, without waiting.
 void Trainer::finish_background_save(bool wait) {
   if (background_state_.empty()) return;
   const auto begin = Clock::now();
   if (!wait && largest_of_ranks(background_.busy() ? 1 : 0) > 0) return;
   background_.wait();
-  barrier();
-  publish(begin);
+  const bool published = std::exchange(publishing_, true);
+  if (!published) {
+    barrier();
+    if (first_rank()) background_.run([this] { publish(); });
+  }
+  if (wait) {
+    background_.wait();
+    barrier();
+  }
+  held_up_ += seconds_between(begin, Clock::now());
+  if (wait || published) note_saved();
 }
 
-void Trainer::publish(Clock::time_point held_up_since) {
-  if (first_rank()) {
-    const CheckpointTarget target{.root = checkpoints(), .step = background_step_, .num_ranks = num_ranks()};
-    publish_checkpoint(target, background_state_);
-    if (config_.checkpoint.keep > 0)
-      prune_checkpoints(checkpoints(), {.last = static_cast<int>(config_.checkpoint.keep)});
-    const std::filesystem::path path = checkpoint_path(checkpoints(), background_step_);
-    double bytes = 0;
-    for (const auto& file : std::filesystem::directory_iterator(path)) bytes += static_cast<double>(file.file_size());
-    const double held_up = held_up_ + seconds_between(held_up_since, Clock::now());
-    recorder_->console().note(fmt::format("checkpoint {} ({}, {:.1f}s{})", path.string(), format_bytes(bytes),
-                                          seconds_between(background_started_, Clock::now()),
-                                          config_.checkpoint.background ? fmt::format(", of which training waited {:.3f}s", held_up)
-                                                                        : std::string()));
-  }
+void Trainer::publish() const {
+  const CheckpointTarget target{.root = checkpoints(), .step = background_step_, .num_ranks = num_ranks()};
+  publish_checkpoint(target, background_state_);
+  if (config_.checkpoint.keep > 0)
+    prune_checkpoints(checkpoints(), {.last = static_cast<int>(config_.checkpoint.keep)});
+}
+
+void Trainer::note_saved() {
   background_state_.clear();
-  barrier();
+  publishing_ = false;
+  if (!first_rank()) return;
+  const std::filesystem::path path = checkpoint_path(checkpoints(), background_step_);
+  double bytes = 0;
+  for (const auto& file : std::filesystem::directory_iterator(path)) bytes += static_cast<double>(file.file_size());
+  recorder_->console().note(fmt::format("checkpoint {} ({}, {:.1f}s; training waited {:.3f}s)", path.string(),
+                                        format_bytes(bytes), seconds_between(background_started_, Clock::now()), held_up_));
 }
 
 // ---- the end
