@@ -1,10 +1,10 @@
 // Tuning a tiny BERT for each task, on data it can learn in seconds.
+#include "triax/base/json.h"
 #include "triax/finetune/tuner.h"
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
@@ -71,7 +71,7 @@ class Tuner : public testing::Test {
     std::string text;
     for (int i = 0; i < records; ++i) {
       const std::string sentence = words(6);
-      text += nlohmann::json{{"id", i}, {"text", sentence}, {"label", sentence.find("cat") != std::string::npos ? "yes" : "no"}}.dump() + "\n";
+      text += Json{{"id", i}, {"text", sentence}, {"label", sentence.find("cat") != std::string::npos ? "yes" : "no"}}.dump() + "\n";
     }
     return text;
   }
@@ -116,10 +116,10 @@ TEST_F(Tuner, LearnsClassesOverSeveralSeeds) {
   const TuningResult result = run_tuning(TaskKind::stance, config_);
   for (const SeedResult& seed : result.seeds) EXPECT_GT(seed.test.value, 85) << summary(result);
   EXPECT_EQ(result.seeds[0].test.metric, "macro F1");
-  const auto json = nlohmann::json::parse(read_file(at("out/results.json")));
+  const auto json = Json::parse(read_file(at("out/results.json")), "stored");
   const double a = result.seeds[0].test.value, b = result.seeds[1].test.value;
-  EXPECT_NEAR(json["test"]["mean"], (a + b) / 2, 1e-9);
-  EXPECT_NEAR(json["test"]["deviation"], std::abs(a - b) / std::sqrt(2.0), 1e-9);
+  EXPECT_NEAR(json["test"]["mean"].number(), (a + b) / 2, 1e-9);
+  EXPECT_NEAR(json["test"]["deviation"].number(), std::abs(a - b) / std::sqrt(2.0), 1e-9);
   const std::string page = read_file(at("out/report.html"));
   for (const char* part : {"<svg", "Confusion", "seed 2", "learning_rate"}) EXPECT_NE(page.find(part), std::string::npos) << part;
   // The tuned folder can be tuned on: nothing of its head is fresh.
@@ -132,14 +132,16 @@ TEST_F(Tuner, LearnsClassesOverSeveralSeeds) {
 TEST_F(Tuner, LearnsAnswers) {
   // "what is red ?" is answered by the word behind "red" in the context.
   const auto squad = [&](int count) {
-    nlohmann::json qas = nlohmann::json::array(), paragraphs = nlohmann::json::array();
+    Json paragraphs = Json::array();
     for (int i = 0; i < count; ++i) {
       const std::string colour = kWords[random_.next_below(3)], before = "the " + kWords[6 + random_.next_below(3)] + " and", answer = kWords[3 + random_.next_below(3)];
       const std::string context = before + " " + colour + " " + answer + " " + kWords[6 + random_.next_below(3)] + " a";
-      paragraphs.push_back({{"context", context}, {"qas", {{{"id", std::to_string(i)}, {"question", "what is " + colour + "?"},
-                            {"answers", {{{"text", answer}, {"answer_start", before.size() + colour.size() + 2}}}}}}}});
+      const Json place = {{"text", answer}, {"answer_start", before.size() + colour.size() + 2}};
+      const Json question = {{"id", std::to_string(i)}, {"question", "what is " + colour + "?"}, {"answers", Json::array({place})}};
+      paragraphs.push_back({{"context", context}, {"qas", Json::array({question})}});
     }
-    return nlohmann::json{{"version", "1.1"}, {"data", {{{"title", "t"}, {"paragraphs", paragraphs}}}}}.dump();
+    const Json article = {{"title", "t"}, {"paragraphs", paragraphs}};
+    return Json{{"version", "1.1"}, {"data", Json::array({article})}}.dump();
   };
   data(squad(150), squad(40), squad(40));
   config_.data.stride = 2;
@@ -148,7 +150,7 @@ TEST_F(Tuner, LearnsAnswers) {
   const TunedModel tuned = load_tuned_model(at("out/seed-1/best"));
   const auto set = tuned.task->parse("{\"question\": \"what is red?\", \"context\": \"the runs and red cat eats a\"}\n", "line", false);
   BatchMemory memory;
-  const auto answer = nlohmann::json::parse(tuned.task->predictions(*set, predict_all(*tuned.model, set->examples, 4096, memory)));
+  const auto answer = Json::parse(tuned.task->predictions(*set, predict_all(*tuned.model, set->examples, 4096, memory)), "predictions");
   EXPECT_EQ(answer["prediction"], "cat");
 }
 
@@ -160,7 +162,7 @@ TEST_F(Tuner, LearnsChoicesAndNumbers) {
       const size_t right = random_.next_below(2);
       std::vector<std::string> endings = {"the dog " + kWords[6 + random_.next_below(3)], "the bird " + kWords[6 + random_.next_below(3)]};
       endings[right] = "the cat " + kWords[6 + random_.next_below(3)];
-      text += nlohmann::json{{"text", words(3)}, {"endings", endings}, {"label", right}}.dump() + "\n";
+      text += Json{{"text", words(3)}, {"endings", endings}, {"label", right}}.dump() + "\n";
     }
     return text;
   };

@@ -71,8 +71,8 @@ class GeneratorTest : public testing::Test {
       model_.allocate_stash(n, stash_size);
       model_.allocate_workspace(n, false, workspace_size);
       Arena stash_arena("s", stash_size.peak()), workspace_arena("w", workspace_size.peak());
-      GptStash stash = model_.allocate_stash(n, stash_arena);
-      GptWorkspace workspace = model_.allocate_workspace(n, false, workspace_arena);
+      StageStash stash = model_.allocate_stash(n, stash_arena);
+      StageWorkspace workspace = model_.allocate_workspace(n, false, workspace_arena);
       model_.forward(context, batch, {}, {}, 1, false, stash, workspace);
       OwnedTensor norm({1, 48}, DType::f32), logits({1, 32}, DType::f32);
       model_.logits(context, stash.inputs.back().narrow(0, n - 1, 1), norm, logits);

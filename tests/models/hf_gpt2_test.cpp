@@ -1,9 +1,9 @@
+#include "triax/base/json.h"
 #include "triax/models/hf_gpt2.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint_testing.h"
 
@@ -43,7 +43,7 @@ void expect_all_equal(HfGpt2Reader& reader) {
 
 TEST(HfGpt2, ReadsAModelSavedByTransformers) {
   HfGpt2Reader reader(kFixture);
-  const GptConfig& model = reader.config().model;
+  const ModelConfig& model = reader.config().model;
   EXPECT_EQ(model.vocab_size, 37);
   EXPECT_EQ(model.max_positions, 6);
   EXPECT_EQ(model.ffn_size(), 20);
@@ -63,8 +63,8 @@ TEST(HfGpt2, WritesTheBytesThatTransformersWrites) {
                 {.progress = [&](uint64_t bytes) { written += bytes; }});
   EXPECT_EQ(read_file(folder.path() / "model.safetensors"), read_file(kFixture / "model.safetensors"));
   EXPECT_EQ(written, static_cast<uint64_t>(reader.config().model.num_parameters()) * 4);
-  const auto config = nlohmann::json::parse(read_file(folder.path() / "config.json"));
-  const auto theirs = nlohmann::json::parse(read_file(kFixture / "config.json"));
+  const auto config = Json::parse(read_file(folder.path() / "config.json"), "stored");
+  const auto theirs = Json::parse(read_file(kFixture / "config.json"), "stored");
   for (const char* key : {"architectures", "model_type", "vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner",
                           "activation_function", "layer_norm_epsilon", "initializer_range", "resid_pdrop", "embd_pdrop",
                           "attn_pdrop", "bos_token_id", "eos_token_id", "tie_word_embeddings"})
@@ -112,8 +112,8 @@ class HfGpt2Variant : public ::testing::Test {
     writer.commit();
     if (!fs::exists(folder_.path() / "config.json")) fs::copy_file(kFixture / "config.json", folder_.path() / "config.json");
   }
-  void configure(const std::string& key, const nlohmann::json& value) {
-    auto config = nlohmann::json::parse(read_file(kFixture / "config.json"));
+  void configure(const std::string& key, const Json& value) {
+    auto config = Json::parse(read_file(kFixture / "config.json"), "stored");
     config[key] = value;
     testing::write_raw(folder_.path() / "config.json", config.dump());
   }
@@ -142,7 +142,7 @@ TEST_F(HfGpt2Variant, Shards) {
   const auto second = [](const std::string& name) { return name.find(".h.1.") != std::string::npos ? name : std::string(); };
   write("model-00001-of-00002.safetensors", first);
   write("model-00002-of-00002.safetensors", second);
-  nlohmann::json index;
+  Json index;
   const SafetensorsFile whole(kFixture / "model.safetensors");
   for (const SafetensorsEntry& entry : whole.tensors())
     index["weight_map"][entry.name] = fmt::format("model-0000{}-of-00002.safetensors", second(entry.name).empty() ? 1 : 2);
@@ -168,7 +168,7 @@ TEST_F(HfGpt2Variant, PadsTheVocabularyWithZeros) {
 
 TEST_F(HfGpt2Variant, NamesWhatDoesNotFit) {
   write("model.safetensors", same_name);
-  const std::pair<std::pair<const char*, nlohmann::json>, const char*> cases[] = {
+  const std::pair<std::pair<const char*, Json>, const char*> cases[] = {
       {{"model_type", "llama"}, "\"model_type\" is \"llama\", not \"gpt2\""},
       {{"activation_function", "relu"}, "triax computes \"gelu_new\" and \"gelu\""},
       {{"scale_attn_by_inverse_layer_idx", true}, "a variation of GPT-2"},

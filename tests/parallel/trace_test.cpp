@@ -1,11 +1,11 @@
 // A trace of all ranks, from recording to one merged file.
+#include "triax/base/json.h"
 #include "triax/base/trace.h"
 
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "parallel/ranks.h"
@@ -17,7 +17,6 @@ namespace triax {
 namespace {
 
 using test::world;
-using Json = nlohmann::json;
 
 // A folder that all ranks see; rank 0 removes it.
 class SharedFolder {
@@ -76,19 +75,19 @@ TEST(TraceOfAllRanks, ArrowsLeadFromSendToReceive) {
   merge_chrome_traces(files, folder / "trace.json");
   std::map<uint64_t, Json> begins, ends;
   int forwards = 0;
-  const Json merged = Json::parse(read_file(folder / "trace.json"));
+  const Json merged = Json::parse(read_file(folder / "trace.json"), "trace");
   for (const Json& event : merged["traceEvents"]) {
     forwards += event["ph"] == "X" && event["cat"] == "forward";
-    if (event["ph"] == "s") begins[event["id"]] = event;
-    if (event["ph"] == "f") ends[event["id"]] = event;
+    if (event["ph"] == "s") begins[event["id"].count()] = event;
+    if (event["ph"] == "f") ends[event["id"].count()] = event;
   }
   EXPECT_EQ(forwards, 3 * plain.size());
   ASSERT_EQ(begins.size(), static_cast<size_t>(3 * (plain.size() - 1)));
   ASSERT_EQ(ends.size(), begins.size());
   for (const auto& [id, from] : begins) {
     const Json& to = ends.at(id);
-    EXPECT_EQ(to["pid"].get<int>(), from["pid"].get<int>() + 1);
-    EXPECT_GT(to["ts"].get<double>(), from["ts"].get<double>() - 2e6 * uncertainty);
+    EXPECT_EQ(to["pid"].integer(), from["pid"].integer() + 1);
+    EXPECT_GT(to["ts"].number(), from["ts"].number() - 2e6 * uncertainty);
   }
 }
 

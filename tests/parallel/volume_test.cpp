@@ -123,7 +123,7 @@ TEST(Volume, DataParallelIsThePublishedOne) {
     config.parallel.zero_stage = stage;
     const Counted counted = count_step(config, {1, 1, d});
     const VolumeRow& row = counted.of("data");
-    const double counts = 2 * others * 8;  // how many targets there are
+    const double counts = 2 * others * 3 * 8;  // how many targets of each kind there are
     const double gaps = counted.flat / counted.parameters;
     EXPECT_LT(gaps, 1.05);
     if (stage < 2) {

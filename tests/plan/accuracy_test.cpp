@@ -140,7 +140,7 @@ TEST(Ablation, BestTensorParallelSize) {
 
 // Figures 14 and 15: 5.9B on 64 GPUs; more pipeline or tensor parallelism than the model needs costs time.
 TEST(Ablation, DataParallelismIsCheapest) {
-  const GptConfig model = published_model(32, 32, 3840);
+  const ModelConfig model = published_model(32, 32, 3840);
   for (const int64_t batch : {32, 512}) {
     double before = 0;
     for (const int64_t p : {2, 4, 8, 16, 32}) {

@@ -39,7 +39,7 @@ TEST(Formulas, AggregateOfTable1) {
 }
 
 TEST(Formulas, MtNlgCountsItsFlopsWithRecomputation) {
-  const GptConfig model = published_model(105, 128, 20480);
+  const ModelConfig model = published_model(105, 128, 20480);
   const double flops = published_flops(model, kSequence, 1920);
   EXPECT_NEAR(flops / (2240 * 60.1) / 1e12, 125.7, 0.1);
   EXPECT_NEAR(flops / (2800 * 50.2) / 1e12, 120.4, 0.1);
@@ -57,7 +57,7 @@ TEST(Formulas, UtilisationOfSelectiveRecomputation) {
 }
 
 TEST(Formulas, TheTrainersFlopsAreTheSame) {
-  const GptConfig model = published_model(96, 96, 12288);
+  const ModelConfig model = published_model(96, 96, 12288);
   EXPECT_NEAR(model.flops_per_token(kSequence) * 64 * kSequence / published_model_flops(model, kSequence, 64), 1, 1e-12);
 }
 

@@ -3,12 +3,12 @@
 
 #include <string>
 
-#include "triax/models/gpt_config.h"
+#include "triax/models/model_config.h"
 
 namespace triax {
 
-inline GptConfig published_model(int64_t layers, int64_t heads, int64_t hidden) {
-  GptConfig model;
+inline ModelConfig published_model(int64_t layers, int64_t heads, int64_t hidden) {
+  ModelConfig model;
   model.vocab_size = 51200, model.max_positions = 2048;
   model.num_layers = layers, model.num_heads = heads, model.hidden_size = hidden;
   return model;
@@ -19,7 +19,7 @@ struct WeakScalingRow {
   double parameters_billion;
   int64_t layers, heads, hidden, t, p, devices, batch, micro_batch, chunks;
   double tflops;
-  GptConfig model() const { return published_model(layers, heads, hidden); }
+  ModelConfig model() const { return published_model(layers, heads, hidden); }
 };
 inline constexpr WeakScalingRow kWeakScaling[] = {
     {1.7, 24, 24, 2304, 1, 1, 32, 512, 16, 1, 137},          {3.6, 30, 32, 3072, 2, 1, 64, 512, 16, 1, 138},
@@ -33,7 +33,7 @@ struct DaysRow {
   double parameters_billion;
   int64_t layers, heads, hidden, t, p, batch, devices, micro_batch;
   double tflops, days;
-  GptConfig model() const { return published_model(layers, heads, hidden); }
+  ModelConfig model() const { return published_model(layers, heads, hidden); }
 };
 inline constexpr DaysRow kDays[] = {
     {174.6, 96, 96, 12288, 1, 1, 1536, 384, 4, 144, 90},    {174.6, 96, 96, 12288, 1, 1, 1536, 768, 2, 88, 74},
@@ -48,7 +48,7 @@ struct RecomputationRow {
   const char* name;
   int64_t layers, heads, hidden, t, p, chunks, devices, batch, micro_batch;
   double full_seconds, selective_seconds, mfu, hfu;
-  GptConfig model() const { return published_model(layers, heads, hidden); }
+  ModelConfig model() const { return published_model(layers, heads, hidden); }
 };
 inline constexpr RecomputationRow kRecomputation[] = {
     {"22B", 48, 64, 6144, 8, 1, 1, 8, 4, 4, 1.42, 1.10, 41.5, 43.7},

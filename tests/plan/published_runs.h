@@ -43,7 +43,7 @@ inline SoftwareSpec software_deepspeed() {
   return s;
 }
 
-inline StepPlan published_plan(const GptConfig& model, int64_t t, int64_t p, int64_t devices, int64_t v, int64_t b,
+inline StepPlan published_plan(const ModelConfig& model, int64_t t, int64_t p, int64_t devices, int64_t v, int64_t b,
                                int64_t batch, Recomputation recompute = Recomputation::full) {
   StepPlan plan;
   plan.model = model;

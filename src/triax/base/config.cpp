@@ -385,6 +385,23 @@ class ConfigLoader {
   ConfigFields& config_;
 };
 
+ConfigField& ConfigFields::add(const char* name, ConfigTarget target, const char* doc, std::initializer_list<const char*> choices) {
+  ConfigField& field = fields_.emplace_back();
+  field.key = prefix_ + name;
+  field.target = target;
+  field.doc = doc;
+  field.choices.assign(choices.begin(), choices.end());
+  return field;
+}
+
+size_t ConfigFields::enter(const char* section, const char* doc) {
+  const size_t outer = prefix_.size();
+  prefix_ += section;
+  sections_.push_back({prefix_, doc});
+  prefix_ += '.';
+  return outer;
+}
+
 void ConfigFields::load_file(const fs::path& path) {
   load_text(read_file(path), path.string());
 }

@@ -89,27 +89,19 @@ class ConfigFields {
   template <class T>
   ConfigField& operator()(const char* name, T& value, const char* doc,
                           std::initializer_list<const char*> choices = {}) {
-    ConfigField& field = fields_.emplace_back();
-    field.key = prefix_ + name;
-    field.doc = doc;
-    field.choices.assign(choices.begin(), choices.end());
     if constexpr (std::is_enum_v<T>) {
-      field.target = ConfigEnum{
-          &value, [](const void* p) { return static_cast<int>(*static_cast<const T*>(p)); },
-          [](void* p, int v) { *static_cast<T*>(p) = static_cast<T>(v); }};
+      return add(name, ConfigEnum{&value, [](const void* p) { return static_cast<int>(*static_cast<const T*>(p)); },
+                                  [](void* p, int v) { *static_cast<T*>(p) = static_cast<T>(v); }},
+                 doc, choices);
     } else {
-      field.target = &value;
+      return add(name, &value, doc, choices);
     }
-    return field;
   }
   template <class Section>
   void section(const char* name, Section& value, const char* doc) {
-    const std::string outer = prefix_;
-    sections_.push_back({prefix_ + name, doc});
-    prefix_ += name;
-    prefix_ += '.';
+    const size_t outer = enter(name, doc);
     value.visit(*this);
-    prefix_ = outer;
+    prefix_.resize(outer);
   }
 
   // Sets what the file sets and leaves the rest. A top-level `include = "base.toml"` (or a list of
@@ -140,6 +132,8 @@ class ConfigFields {
 
  private:
   friend class ConfigLoader;
+  ConfigField& add(const char* name, ConfigTarget target, const char* doc, std::initializer_list<const char*> choices);
+  size_t enter(const char* section, const char* doc);  // the length of the prefix before
   std::vector<ConfigField> fields_;
   std::vector<ConfigSection> sections_;
   std::map<std::string, std::string> origins_;  // key -> "run.toml:12"

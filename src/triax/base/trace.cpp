@@ -8,22 +8,21 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/json.h"
 #include "triax/base/log.h"
 
 namespace triax {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
 constexpr int kTracks = 5;
 constexpr std::string_view kBegin = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n", kEnd = "\n]}\n";
 
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const Json& json) { return json.dump(); }
 
 // One event a line, with commas between.
 class EventWriter {
@@ -122,7 +121,7 @@ void write_process(EventWriter& file, const TraceProcess& process) {
 }
 
 void for_each_event(const fs::path& path, const std::function<void(Json&)>& act) {
-  Json file = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  Json file = Json::parse_or_null(read_file(path));
   const bool whole = file.is_object() && file.contains("traceEvents");
   Json& events = whole ? file["traceEvents"] : file;
   check(events.is_array(), "{} is not a Chrome trace: no list of events in JSON", path.string());
@@ -179,7 +178,7 @@ void write_chrome_trace(const fs::path& path, std::span<const TraceProcess> proc
 void merge_chrome_traces(std::span<const TraceFile> files, const fs::path& merged) {
   double first = std::numeric_limits<double>::infinity();  // microseconds of the common clock
   const auto time_of = [](const Json& event, const TraceFile& file) {
-    return event["ts"].get<double>() + file.clock_offset * 1e6;
+    return event["ts"].number() + file.clock_offset * 1e6;
   };
   for (const TraceFile& file : files)
     for_each_event(file.path, [&](Json& event) {

@@ -1,7 +1,6 @@
 #include <fmt/core.h>
 
 #include <array>
-#include <map>
 #include <memory>
 
 #include "triax/base/parallel.h"
@@ -140,55 +139,53 @@ void run(const BenchOptions& options) {
   });
 }
 
-void add_grid_options(CLI::App* train, BenchOptions& options) {
+void add_grid_options(Command train, BenchOptions& options) {
   ParallelConfig& parallel = options.engine.parallel;
   parallel.grid.data_parallel = 0;
-  train->add_option("--nproc", options.nproc, "start so many ranks on this machine")->check(CLI::PositiveNumber);
-  train->add_option("--tensor-parallel", parallel.grid.tensor_parallel)->capture_default_str();
-  train->add_option("--pipeline-parallel", parallel.grid.pipeline_parallel)->capture_default_str();
-  train->add_option("--virtual-pipeline", parallel.virtual_pipeline)->capture_default_str();
-  train->add_option("--schedule", parallel.schedule)
-      ->transform(CLI::CheckedTransformer(std::map<std::string, ScheduleKind>{
-          {"gpipe", ScheduleKind::gpipe}, {"one_f_one_b", ScheduleKind::one_f_one_b},
-          {"interleaved_1f1b", ScheduleKind::interleaved_1f1b}, {"zb_h1", ScheduleKind::zb_h1}}));
-  train->add_option("--stage-layers", parallel.stage_layers, "layers of each stage")->delimiter(',');
-  train->add_flag("--sequence-parallel", parallel.sequence_parallel);
-  train->add_option("--zero-stage", parallel.zero_stage)->check(CLI::Range(0, 3))->capture_default_str();
-  train->add_flag("!--no-overlap", parallel.overlap, "wait for each exchange at once");
-  train->add_option("--micro-batches", options.engine.max_micro_batches, "in a step, of each pipeline")->capture_default_str();
+  train.add_option("--nproc", options.nproc, "start so many ranks on this machine").positive();
+  train.add_option("--tensor-parallel", parallel.grid.tensor_parallel).show_default();
+  train.add_option("--pipeline-parallel", parallel.grid.pipeline_parallel).show_default();
+  train.add_option("--virtual-pipeline", parallel.virtual_pipeline).show_default();
+  train.add_choice("--schedule", parallel.schedule, {
+      {"gpipe", ScheduleKind::gpipe}, {"one_f_one_b", ScheduleKind::one_f_one_b},
+          {"interleaved_1f1b", ScheduleKind::interleaved_1f1b}, {"zb_h1", ScheduleKind::zb_h1}});
+  train.add_option("--stage-layers", parallel.stage_layers, "layers of each stage").separated_by(',');
+  train.add_flag("--sequence-parallel", parallel.sequence_parallel);
+  train.add_option("--zero-stage", parallel.zero_stage).between(0, 3).show_default();
+  train.add_flag("!--no-overlap", parallel.overlap, "wait for each exchange at once");
+  train.add_option("--micro-batches", options.engine.max_micro_batches, "in a step, of each pipeline").show_default();
 }
 
 }  // namespace
 
-void add_bench_command(CLI::App& app) {
-  CLI::App* bench = app.add_subcommand("bench", "Measure this machine with a model's real work");
-  bench->require_subcommand(1);
+void add_bench_command(Command app) {
+  Command bench = app.add_subcommand("bench", "Measure this machine with a model's real work");
+  bench.require_subcommand();
   auto options = std::make_shared<BenchOptions>();
-  GptConfig& model = options->engine.model;
+  ModelConfig& model = options->engine.model;
   model.hidden_dropout = model.attention_dropout = 0;
-  CLI::App* train = bench->add_subcommand(
+  Command train = bench.add_subcommand(
       "train", "Time training steps on random tokens, as a share of the GEMM peak measured in the same run");
-  train->add_option("--vocab-size", model.vocab_size)->capture_default_str();
-  train->add_option("--hidden-size", model.hidden_size)->capture_default_str();
-  train->add_option("--num-layers", model.num_layers)->capture_default_str();
-  train->add_option("--num-heads", model.num_heads)->capture_default_str();
-  train->add_option("--sequence-length", options->engine.sequence_length)->capture_default_str();
-  train->add_option("--micro-batch-size", options->engine.micro_batch_size)->capture_default_str();
-  train->add_option("--dropout", model.hidden_dropout, "hidden and attention dropout")->capture_default_str();
-  train->add_option("--precision", options->engine.precision)
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Precision>{
-          {"fp32", Precision::fp32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}}));
-  train->add_option("--recompute", options->engine.recompute)
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Recompute>{
-          {"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}}));
+  train.add_choice("--kind", model.kind, {{"gpt", ModelKind::gpt}, {"bert", ModelKind::bert}}, "gpt or bert");
+  train.add_flag("--post-norm", model.post_norm, "of a BERT, the original arrangement");
+  train.add_option("--vocab-size", model.vocab_size).show_default();
+  train.add_option("--hidden-size", model.hidden_size).show_default();
+  train.add_option("--num-layers", model.num_layers).show_default();
+  train.add_option("--num-heads", model.num_heads).show_default();
+  train.add_option("--sequence-length", options->engine.sequence_length).show_default();
+  train.add_option("--micro-batch-size", options->engine.micro_batch_size).show_default();
+  train.add_option("--dropout", model.hidden_dropout, "hidden and attention dropout").show_default();
+  train.add_choice("--precision", options->engine.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}});
+  train.add_choice("--recompute", options->engine.recompute, {{"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}});
   add_grid_options(train, *options);
-  train->add_option("--seconds", options->seconds, "how long to measure")->capture_default_str();
-  train->add_option("--steps", options->steps, "so many steps at least")->check(CLI::PositiveNumber)->capture_default_str();
-  train->add_flag("!--no-peak", options->measure_peak, "do not measure the GEMM peak");
-  train->footer("Example: triax bench train --vocab-size 8192 --hidden-size 384 --num-layers 6 --num-heads 6 "
-                "--sequence-length 256 --micro-batch-size 16");
-  train->callback([options] {
-    GptConfig& m = options->engine.model;
+  train.add_option("--seconds", options->seconds, "how long to measure").show_default();
+  train.add_option("--steps", options->steps, "so many steps at least").positive().show_default();
+  train.add_flag("!--no-peak", options->measure_peak, "do not measure the GEMM peak");
+  train.footer("Example: triax bench train --vocab-size 8192 --hidden-size 384 --num-layers 6 --num-heads 6 "
+                "--sequence-length 256 --micro-batch-size 16\n"
+                "BERT-base: triax bench train --kind bert --post-norm --vocab-size 30522 --sequence-length 128 --micro-batch-size 16");
+  train.callback([options] {
+    ModelConfig& m = options->engine.model;
     m.max_positions = options->engine.sequence_length;
     m.attention_dropout = m.hidden_dropout;
     run(*options);

@@ -177,38 +177,38 @@ void reshard(const ReshardOptions& options) {
 
 }  // namespace
 
-void add_checkpoint_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("checkpoint", "Look at training checkpoints, check them, change the number of their files");
-  command->require_subcommand(1);
-  command->footer("Example: triax checkpoint verify runs/demo/checkpoints");
+void add_checkpoint_command(Command app) {
+  Command command = app.add_subcommand("checkpoint", "Look at training checkpoints, check them, change the number of their files");
+  command.require_subcommand();
+  command.footer("Example: triax checkpoint verify runs/demo/checkpoints");
 
-  CLI::App* list_command = command->add_subcommand("list", "The checkpoints of a run, and which are whole");
+  Command list_command = command.add_subcommand("list", "The checkpoints of a run, and which are whole");
   auto root = std::make_shared<std::string>();
-  list_command->add_option("DIR", *root, "A run, or the directory with its step-... directories")->required();
-  list_command->footer("Example: triax checkpoint list runs/demo/checkpoints");
-  list_command->callback([root] { list(*root); });
+  list_command.add_option("DIR", *root, "A run, or the directory with its step-... directories").required();
+  list_command.footer("Example: triax checkpoint list runs/demo/checkpoints");
+  list_command.callback([root] { list(*root); });
 
-  CLI::App* inspect_command = command->add_subcommand("inspect", "The tensors of a checkpoint or of a safetensors file");
+  Command inspect_command = command.add_subcommand("inspect", "The tensors of a checkpoint or of a safetensors file");
   auto inspected = std::make_shared<InspectOptions>();
-  inspect_command->add_option("PATH", inspected->path, "A checkpoint, a run or a directory of checkpoints (the newest whole one), or a .safetensors file")->required();
-  inspect_command->add_flag("--norms", inspected->norms, "Read every tensor and show its Euclidean norm");
-  inspect_command->add_flag("--state", inspected->state, "Show the training state, as JSON, and nothing else");
-  inspect_command->footer("Example: triax checkpoint inspect runs/demo/checkpoints/step-00001000 --norms");
-  inspect_command->callback([inspected] { inspect(*inspected); });
+  inspect_command.add_option("PATH", inspected->path, "A checkpoint, a run or a directory of checkpoints (the newest whole one), or a .safetensors file").required();
+  inspect_command.add_flag("--norms", inspected->norms, "Read every tensor and show its Euclidean norm");
+  inspect_command.add_flag("--state", inspected->state, "Show the training state, as JSON, and nothing else");
+  inspect_command.footer("Example: triax checkpoint inspect runs/demo/checkpoints/step-00001000 --norms");
+  inspect_command.callback([inspected] { inspect(*inspected); });
 
-  CLI::App* verify_command = command->add_subcommand("verify", "Check every byte against the checksums; exit status 1 when anything is damaged");
+  Command verify_command = command.add_subcommand("verify", "Check every byte against the checksums; exit status 1 when anything is damaged");
   auto verified = std::make_shared<std::string>();
-  verify_command->add_option("DIR", *verified, "A checkpoint, or a run or a directory of checkpoints to check them all")->required();
-  verify_command->footer("Example: triax checkpoint verify runs/demo/checkpoints");
-  verify_command->callback([verified] { verify(*verified); });
+  verify_command.add_option("DIR", *verified, "A checkpoint, or a run or a directory of checkpoints to check them all").required();
+  verify_command.footer("Example: triax checkpoint verify runs/demo/checkpoints");
+  verify_command.callback([verified] { verify(*verified); });
 
-  CLI::App* reshard_command = command->add_subcommand("reshard", "Write a checkpoint again with another number of files, every tensor whole in one of them");
+  Command reshard_command = command.add_subcommand("reshard", "Write a checkpoint again with another number of files, every tensor whole in one of them");
   auto resharded = std::make_shared<ReshardOptions>();
-  reshard_command->add_option("PATH", resharded->path, "A checkpoint, or a run or a directory of checkpoints (the newest whole one)")->required();
-  reshard_command->add_option("OUTPUT", resharded->output, "Directory in which step-... is written; may be that of PATH")->required();
-  reshard_command->add_option("--files", resharded->files, "Number of files")->capture_default_str();
-  reshard_command->footer("Example: triax checkpoint reshard runs/demo/checkpoints one-file --files 1");
-  reshard_command->callback([resharded] { reshard(*resharded); });
+  reshard_command.add_option("PATH", resharded->path, "A checkpoint, or a run or a directory of checkpoints (the newest whole one)").required();
+  reshard_command.add_option("OUTPUT", resharded->output, "Directory in which step-... is written; may be that of PATH").required();
+  reshard_command.add_option("--files", resharded->files, "Number of files").show_default();
+  reshard_command.footer("Example: triax checkpoint reshard runs/demo/checkpoints one-file --files 1");
+  reshard_command.callback([resharded] { reshard(*resharded); });
 }
 
 }  // namespace triax::cli

@@ -3,13 +3,13 @@
 #include <cstdio>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/json.h"
 #include "triax/base/log.h"
 #include "triax/base/progress.h"
 #include "triax/base/text.h"
@@ -23,7 +23,6 @@ namespace triax::cli {
 namespace {
 
 using namespace tasks;
-using Json = nlohmann::ordered_json;
 
 struct Options {
   std::vector<std::string> files;
@@ -42,13 +41,13 @@ struct Totals {
 
 // Absent, with the reason, when the line is no article.
 std::optional<Article> article_of(std::string_view line, const Options& o, const std::string& place, std::string& reason) {
-  const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
+  const Json json = Json::parse_or_null(line);
   if (!json.is_object()) return reason = "not a JSON object", std::nullopt;
   const auto text = json.find(o.field);
-  if (text == json.end() || !text->is_string()) return reason = fmt::format("there is no text \"{}\"", o.field), std::nullopt;
+  if (!text || !text->is_text()) return reason = fmt::format("there is no text \"{}\"", o.field), std::nullopt;
   const auto id = json.find(o.id);
-  std::string name = id == json.end() ? place : id->is_string() ? id->get<std::string>() : id->dump();
-  return Article{std::move(name), text->get<std::string>()};
+  std::string name = !id ? place : id->is_text() ? id->text() : id->dump();
+  return Article{std::move(name), text->text()};
 }
 
 Json reference_json(const Reference& r) {
@@ -190,24 +189,24 @@ void extract(const Options& o) {
 
 }  // namespace
 
-void add_cite_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("cite", "Find what articles say about the works they cite");
+void add_cite_command(Command app) {
+  Command command = app.add_subcommand("cite", "Find what articles say about the works they cite");
   auto o = std::make_shared<Options>();
-  CLI::App* sub = command->add_subcommand("extract", "Find the sentences that cite, and what they cite");
-  sub->add_option("files", o->files, "articles: JSON lines, or text files; plain, .gz or .zst; or folders of them")->required()->type_name("FILE");
-  sub->add_option("-o,--output", o->output, "JSON lines to write, one a citing sentence; without it, standard output")->type_name("FILE");
-  sub->add_option("--table", o->table, "who cites whom, how often and where, as tab-separated columns")->type_name("FILE");
-  sub->add_option("--style", o->style, "auto (told for each article), brackets [3-7], parentheses (3-7), superscript word3,4, or author-year")
-      ->type_name("NAME")->capture_default_str();
-  sub->add_option("--format", o->format, "auto (by the names), jsonl or text")->type_name("NAME")->capture_default_str();
-  sub->add_option("--field", o->field, "field of the JSON objects that holds the text")->type_name("NAME")->capture_default_str();
-  sub->add_option("--id", o->id, "field that names the article")->type_name("NAME")->capture_default_str();
-  sub->add_flag("--skip-bad", o->skip_bad, "leave out records that are not JSON or not UTF-8, and count them");
-  sub->add_flag("--force", o->force, "replace what is there");
-  sub->fallthrough(false);
-  sub->callback([o] { extract(*o); });
-  command->require_subcommand(1);
-  command->footer(
+  Command sub = command.add_subcommand("extract", "Find the sentences that cite, and what they cite");
+  sub.add_option("files", o->files, "articles: JSON lines, or text files; plain, .gz or .zst; or folders of them").required().type_name("FILE");
+  sub.add_option("-o,--output", o->output, "JSON lines to write, one a citing sentence; without it, standard output").type_name("FILE");
+  sub.add_option("--table", o->table, "who cites whom, how often and where, as tab-separated columns").type_name("FILE");
+  sub.add_option("--style", o->style, "auto (told for each article), brackets [3-7], parentheses (3-7), superscript word3,4, or author-year")
+      .type_name("NAME").show_default();
+  sub.add_option("--format", o->format, "auto (by the names), jsonl or text").type_name("NAME").show_default();
+  sub.add_option("--field", o->field, "field of the JSON objects that holds the text").type_name("NAME").show_default();
+  sub.add_option("--id", o->id, "field that names the article").type_name("NAME").show_default();
+  sub.add_flag("--skip-bad", o->skip_bad, "leave out records that are not JSON or not UTF-8, and count them");
+  sub.add_flag("--force", o->force, "replace what is there");
+  sub.keep_options_apart();
+  sub.callback([o] { extract(*o); });
+  command.require_subcommand();
+  command.footer(
       "Reference lists are read where the text has one (a line \"References\" before it).\n"
       "Examples:\n"
       "  triax cite extract articles.jsonl -o citing.jsonl --table who-cites-whom.tsv\n"

@@ -33,21 +33,20 @@ void show_config(const ConfigOptions& options) {
 
 }  // namespace
 
-void add_config_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand(
+void add_config_command(Command app) {
+  Command command = app.add_subcommand(
       "config", "Check the configuration of a run and print it whole, with defaults filled in");
   auto options = std::make_shared<ConfigOptions>();
-  command->add_option("file", options->file, "TOML file of the run; without one, the defaults");
+  command.add_option("file", options->file, "TOML file of the run; without one, the defaults");
   command
-      ->add_option("--set", options->set, "section.key=value, over what the file says (repeatable)")
-      ->expected(1)
-      ->take_all()
-      ->type_name("KEY=VALUE");
-  command->add_flag("--comments", options->comments, "say what every key means");
-  command->add_flag("--reference", options->reference,
+      .add_option("--set", options->set, "section.key=value, over what the file says (repeatable)")
+      .repeatable()
+      .type_name("KEY=VALUE");
+  command.add_flag("--comments", options->comments, "say what every key means");
+  command.add_flag("--reference", options->reference,
                     "print the reference of all keys as Markdown");
-  command->footer("Example: triax config run.toml --set train.steps=100 --comments");
-  command->callback([options] { show_config(*options); });
+  command.footer("Example: triax config run.toml --set train.steps=100 --comments");
+  command.callback([options] { show_config(*options); });
 }
 
 }  // namespace triax::cli

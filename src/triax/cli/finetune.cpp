@@ -35,20 +35,20 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_finetune_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("finetune", "Tune a BERT for a task: entities, relations, answers, classes, numbers");
+void add_finetune_command(Command app) {
+  Command command = app.add_subcommand("finetune", "Tune a BERT for a task: entities, relations, answers, classes, numbers");
   auto o = std::make_shared<Options>();
-  command->add_option("task", o->task, "ner, relation, qa, classify, stance, regress or choice")->required()->type_name("TASK");
-  command->add_option("config", o->config, "what to tune, on what, and how; --print-config shows all keys")->check(CLI::ExistingFile)->type_name("FILE.toml");
-  command->add_option("--set", o->overrides, "override a key: --set train.learning_rate=3e-5; may be said again")->type_name("KEY=VALUE");
-  command->add_flag("--print-config", o->print_config, "print the whole configuration, explained, and stop");
-  command->footer(
+  command.add_option("task", o->task, "ner, relation, qa, classify, stance, regress or choice").required().type_name("TASK");
+  command.add_option("config", o->config, "what to tune, on what, and how; --print-config shows all keys").existing_file().type_name("FILE.toml");
+  command.add_option("--set", o->overrides, "override a key: --set train.learning_rate=3e-5; may be said again").type_name("KEY=VALUE");
+  command.add_flag("--print-config", o->print_config, "print the whole configuration, explained, and stop");
+  command.footer(
       "A run that was interrupted is gone on with by the same command.\n"
       "Examples:\n"
       "  triax finetune ner --print-config > ner.toml\n"
       "  triax finetune ner ner.toml --set model.path=bert-base --set 'train.seeds=[1, 2, 3]'\n"
       "  triax predict runs/ner/seed-1/best new.jsonl -o tagged.jsonl");
-  command->callback([o] { run(*o); });
+  command.callback([o] { run(*o); });
 }
 
 }  // namespace triax::cli

@@ -73,42 +73,42 @@ void run(Options options) {
 
 }  // namespace
 
-void add_generate_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("generate", "Write text with a trained GPT");
+void add_generate_command(Command app) {
+  Command command = app.add_subcommand("generate", "Write text with a trained GPT");
   auto o = std::make_shared<Options>();
-  command->add_option("model", o->model, "a checkpoint, or the folder of a run (its newest checkpoint)")
-      ->required()->type_name("DIR");
-  command->add_option("-p,--prompt", o->prompts, "how the text begins; several are continued together")
-      ->take_all()->allow_extra_args(false);
-  command->add_option("--prompt-file", o->prompt_file, "a file with one prompt a line")->type_name("FILE");
-  command->add_option("--tokenizer", o->tokenizer, "vocabulary, if not the one the model was trained with")
-      ->type_name("DIR");
-  command->add_option("-n,--max-tokens", o->generate.max_tokens, "tokens to write")
-      ->check(CLI::PositiveNumber)->capture_default_str();
-  command->add_option("--samples", o->samples, "texts a prompt")->check(CLI::PositiveNumber)->capture_default_str();
-  command->add_flag("--greedy", o->greedy, "always the most likely token");
+  command.add_option("model", o->model, "a checkpoint, or the folder of a run (its newest checkpoint)")
+      .required().type_name("DIR");
+  command.add_option("-p,--prompt", o->prompts, "how the text begins; several are continued together")
+      .repeatable();
+  command.add_option("--prompt-file", o->prompt_file, "a file with one prompt a line").type_name("FILE");
+  command.add_option("--tokenizer", o->tokenizer, "vocabulary, if not the one the model was trained with")
+      .type_name("DIR");
+  command.add_option("-n,--max-tokens", o->generate.max_tokens, "tokens to write")
+      .positive().show_default();
+  command.add_option("--samples", o->samples, "texts a prompt").positive().show_default();
+  command.add_flag("--greedy", o->greedy, "always the most likely token");
   SamplingOptions& s = o->generate.sampling;
   s.temperature = 0.8;
-  command->add_option("--temperature", s.temperature, "below 1 safer, above 1 wilder; 0 is greedy")
-      ->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--top-k", s.top_k, "only the k most likely tokens; 0 is all")
-      ->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--top-p", s.top_p, "only the most likely tokens that make up this probability")
-      ->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  command->add_option("--repetition-penalty", s.repetition_penalty, "above 1: avoid tokens that occurred")
-      ->check(CLI::PositiveNumber)->capture_default_str();
-  command->add_option("--seed", o->generate.seed, "the same seed gives the same text")->capture_default_str();
-  command->add_option("--stop", o->generate.stop, "end before this text; may be given many times")
-      ->take_all()->allow_extra_args(false);
-  command->add_flag("!--ignore-end", o->generate.stop_at_end_of_document,
+  command.add_option("--temperature", s.temperature, "below 1 safer, above 1 wilder; 0 is greedy")
+      .non_negative().show_default();
+  command.add_option("--top-k", s.top_k, "only the k most likely tokens; 0 is all")
+      .non_negative().show_default();
+  command.add_option("--top-p", s.top_p, "only the most likely tokens that make up this probability")
+      .between(0.0, 1.0).show_default();
+  command.add_option("--repetition-penalty", s.repetition_penalty, "above 1: avoid tokens that occurred")
+      .positive().show_default();
+  command.add_option("--seed", o->generate.seed, "the same seed gives the same text").show_default();
+  command.add_option("--stop", o->generate.stop, "end before this text; may be given many times")
+      .repeatable();
+  command.add_flag("!--ignore-end", o->generate.stop_at_end_of_document,
                     "go on past the end-of-document token");
-  command->add_flag("--log-probs", o->log_probabilities, "show the log-probability of each token");
-  command->add_flag("--no-echo", o->no_echo, "do not show the prompt");
-  command->add_flag("--bf16", o->bf16, "compute in bf16");
-  command->footer("Examples:\n"
+  command.add_flag("--log-probs", o->log_probabilities, "show the log-probability of each token");
+  command.add_flag("--no-echo", o->no_echo, "do not show the prompt");
+  command.add_flag("--bf16", o->bf16, "compute in bf16");
+  command.footer("Examples:\n"
                   "  triax generate runs/quickstart -p \"In the beginning\"\n"
                   "  triax generate runs/quickstart -p \"And he said\" --samples 3 --top-p 0.9 --seed 7");
-  command->callback([o] { run(*o); });
+  command.callback([o] { run(*o); });
 }
 
 }  // namespace triax::cli

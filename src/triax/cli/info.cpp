@@ -4,9 +4,9 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "triax/base/parallel.h"
+#include "triax/base/json.h"
 #include "triax/base/system.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
@@ -82,22 +82,22 @@ void show_info(const InfoOptions& options) {
   if (options.measure) {
     for (Fact& fact : measurements()) facts.push_back(std::move(fact));
   }
-  nlohmann::ordered_json object = nlohmann::ordered_json::object();
+  Json object = Json::object();
   for (const Fact& fact : facts) object[fact.name] = fact.value;
   fmt::print("{}\n", object.dump(2));
 }
 
 }  // namespace
 
-void add_info_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand(
+void add_info_command(Command app) {
+  Command command = app.add_subcommand(
       "info", "Tell what triax finds on this machine, and measure how fast it is");
   auto options = std::make_shared<InfoOptions>();
-  command->add_flag("--json", options->json, "as one JSON object");
-  command->add_flag("!--no-measure", options->measure,
+  command.add_flag("--json", options->json, "as one JSON object");
+  command.add_flag("!--no-measure", options->measure,
                     "leave out the measurements, which take about a second");
-  command->footer("Example: triax info");
-  command->callback([options] { show_info(*options); });
+  command.footer("Example: triax info");
+  command.callback([options] { show_info(*options); });
 }
 
 }  // namespace triax::cli

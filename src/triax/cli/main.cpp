@@ -1,3 +1,4 @@
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 #include <map>
@@ -37,7 +38,7 @@ void add_global_options(CLI::App& app) {
       ->trigger_on_parse();  // before the command runs
 }
 
-void add_commands(CLI::App& app) {
+void add_commands(triax::cli::Command app) {
   using namespace triax::cli;
   add_bench_command(app);
   add_checkpoint_command(app);
@@ -66,7 +67,7 @@ int main(int argc, char** argv) {
   app.fallthrough();             // global options are understood after the subcommand too
   app.get_formatter()->column_width(34);
   add_global_options(app);
-  add_commands(app);
+  add_commands(triax::cli::Command(app));
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty()) std::fputs(app.help().c_str(), stdout);

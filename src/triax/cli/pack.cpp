@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "triax/base/config.h"
 #include "triax/base/error.h"
+#include "triax/base/json.h"
 #include "triax/base/log.h"
 #include "triax/base/parallel.h"
 #include "triax/base/progress.h"
@@ -198,14 +198,13 @@ void index(const Options& options) {
   fields.load_file(options.config);
   for (const std::string& assignment : options.overrides) fields.set(assignment);
   check(!config.data.train.empty(), "{}: data.train is empty: name the token datasets to train on", options.config);
-  int32_t eod = -1;
+  std::unique_ptr<Tokenizer> tokenizer;
   if (!config.data.tokenizer.empty()) {
-    const auto tokenizer = load_tokenizer(config.data.tokenizer);
-    eod = tokenizer->special_tokens().eod.value_or(-1);
+    tokenizer = load_tokenizer(config.data.tokenizer);
     if (config.model.vocab_size == 0) config.model.vocab_size = tokenizer->vocab_size();
   }
   config.resolve();
-  const TrainingData data(config, eod);
+  const TrainingData data(config, tokenizer.get());
   fmt::print("{}\n", data.summary());
 }
 
@@ -226,73 +225,79 @@ void read(const Options& options) {
       data.read(s, 0, std::span(tokens).subspan(before));
     }
     const std::string text = tokenizer->decode(tokens, {.skip_special = !options.with_special});
-    const std::string line = options.plain ? text : nlohmann::json{{"text", text}}.dump();
+    const std::string line = options.plain ? text : Json{{"text", text}}.dump();
     std::fwrite(line.data(), 1, line.size(), stdout);
     std::fputc('\n', stdout);
   }
 }
 
-void add_subcommands(CLI::App* command, const std::shared_ptr<Options>& o) {
-  CLI::App* sub = command->add_subcommand("inspect", "Show what a dataset holds");
-  sub->add_option("dataset", o->dataset, "PREFIX of .bin and .idx, a .ds of datatrove, or a .bin of llm.c")->required()->type_name("DATASET");
-  sub->callback([o] { inspect(*o); });
+void add_subcommands(Command command, const std::shared_ptr<Options>& o) {
+  // What is meant for one of them must not end up with the command above it.
+  const auto add = [&](const char* name, const char* help) {
+    const Command sub = command.add_subcommand(name, help);
+    sub.keep_options_apart();
+    return sub;
+  };
+  Command sub = add("inspect", "Show what a dataset holds");
+  sub.add_option("dataset", o->dataset, "PREFIX of .bin and .idx, a .ds of datatrove, or a .bin of llm.c").required().type_name("DATASET");
+  sub.callback([o] { inspect(*o); });
 
-  sub = command->add_subcommand("verify", "Read a whole dataset and check it");
-  sub->add_option("dataset", o->dataset, "the dataset")->required()->type_name("DATASET");
-  sub->add_option("--tokenizer", o->tokenizer, "also check the tokens against this vocabulary")->type_name("DIR");
-  sub->callback([o] { verify(*o); });
+  sub = add("verify", "Read a whole dataset and check it");
+  sub.add_option("dataset", o->dataset, "the dataset").required().type_name("DATASET");
+  sub.add_option("--tokenizer", o->tokenizer, "also check the tokens against this vocabulary").type_name("DIR");
+  sub.callback([o] { verify(*o); });
 
-  sub = command->add_subcommand("merge", "Append datasets to each other");
-  sub->add_option("datasets", o->datasets, "the datasets, in order")->required()->type_name("DATASET");
-  sub->add_option("-o,--output", o->output, "PREFIX of the files to write")->required()->type_name("PREFIX");
-  sub->add_flag("--force", o->force, "replace what is there");
-  sub->callback([o] { merge(*o); });
+  sub = add("merge", "Append datasets to each other");
+  sub.add_option("datasets", o->datasets, "the datasets, in order").required().type_name("DATASET");
+  sub.add_option("-o,--output", o->output, "PREFIX of the files to write").required().type_name("PREFIX");
+  sub.add_flag("--force", o->force, "replace what is there");
+  sub.callback([o] { merge(*o); });
 
-  sub = command->add_subcommand("split", "Cut a dataset into parts of consecutive documents");
-  sub->add_option("dataset", o->dataset, "the dataset")->required()->type_name("DATASET");
-  sub->add_option("-o,--output", o->output, "PREFIX of the files to write: PREFIX_0, or PREFIX_train, _valid, _test")->required()->type_name("PREFIX");
-  sub->add_option("--parts", o->parts, "that many, with about as many tokens each")->check(CLI::PositiveNumber)->type_name("N");
-  sub->add_option("--shares", o->shares, "of the documents for training, validation and test, such as 969,30,1")->type_name("A,B,C");
-  sub->add_flag("--force", o->force, "replace what is there");
-  sub->callback([o] { split_dataset(*o); });
+  sub = add("split", "Cut a dataset into parts of consecutive documents");
+  sub.add_option("dataset", o->dataset, "the dataset").required().type_name("DATASET");
+  sub.add_option("-o,--output", o->output, "PREFIX of the files to write: PREFIX_0, or PREFIX_train, _valid, _test").required().type_name("PREFIX");
+  sub.add_option("--parts", o->parts, "that many, with about as many tokens each").positive().type_name("N");
+  sub.add_option("--shares", o->shares, "of the documents for training, validation and test, such as 969,30,1").type_name("A,B,C");
+  sub.add_flag("--force", o->force, "replace what is there");
+  sub.callback([o] { split_dataset(*o); });
 
-  sub = command->add_subcommand("index", "Build the order of the samples of a training run ahead of time, and show its blend");
-  sub->add_option("config", o->config, "TOML file of the run, as for `triax train`")->required()->type_name("FILE");
-  sub->add_option("--set", o->overrides, "override one key of the file, as section.key=value; may be given many times")
-      ->type_name("KEY=VALUE")->allow_extra_args(false)->take_all();
-  sub->callback([o] { index(*o); });
+  sub = add("index", "Build the order of the samples of a training run ahead of time, and show its blend");
+  sub.add_option("config", o->config, "TOML file of the run, as for `triax train`").required().type_name("FILE");
+  sub.add_option("--set", o->overrides, "override one key of the file, as section.key=value; may be given many times")
+      .type_name("KEY=VALUE").repeatable();
+  sub.callback([o] { index(*o); });
 
-  sub = command->add_subcommand("read", "Write the documents of a dataset as text");
-  sub->add_option("dataset", o->dataset, "the dataset")->required()->type_name("DATASET");
-  sub->add_option("--tokenizer", o->tokenizer, "the vocabulary it was packed with")->required()->type_name("DIR");
-  sub->add_option("--first", o->first, "first document, from 0")->type_name("N")->capture_default_str();
-  sub->add_option("-n,--count", o->count, "how many documents; -1 is all")->type_name("N")->capture_default_str();
-  sub->add_flag("--plain", o->plain, "text instead of JSON lines");
-  sub->add_flag("--special", o->with_special, "show special tokens, such as the end of a document");
-  sub->callback([o] { read(*o); });
+  sub = add("read", "Write the documents of a dataset as text");
+  sub.add_option("dataset", o->dataset, "the dataset").required().type_name("DATASET");
+  sub.add_option("--tokenizer", o->tokenizer, "the vocabulary it was packed with").required().type_name("DIR");
+  sub.add_option("--first", o->first, "first document, from 0").type_name("N").show_default();
+  sub.add_option("-n,--count", o->count, "how many documents; -1 is all").type_name("N").show_default();
+  sub.add_flag("--plain", o->plain, "text instead of JSON lines");
+  sub.add_flag("--special", o->with_special, "show special tokens, such as the end of a document");
+  sub.callback([o] { read(*o); });
 }
 
 }  // namespace
 
-void add_pack_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand(
+void add_pack_command(Command app) {
+  Command command = app.add_subcommand(
       "pack", "Turn text into a token dataset to train on (Megatron .bin and .idx), or look into one");
   auto o = std::make_shared<Options>();
-  command->add_option("files", o->files, "JSON lines or text, plain, .gz or .zst; or folders of them")->type_name("FILE");
-  command->add_option("--tokenizer", o->tokenizer, "folder of the vocabulary")->type_name("DIR");
-  command->add_option("-o,--output", o->output, "writes PREFIX_text_document.bin and .idx")->type_name("PREFIX");
-  command->add_option("--format", o->format, "auto (by the names), jsonl, text (a file is a document) or paragraphs (blank lines between documents)")
-      ->type_name("NAME")->capture_default_str();
-  command->add_option("--field", o->field, "field of the JSON objects that holds the text")->type_name("NAME")->capture_default_str();
-  command->add_flag("--no-eod", o->no_eod, "no end-of-document token after each document");
-  CLI::Option* sentences = command->add_flag(
+  command.add_option("files", o->files, "JSON lines or text, plain, .gz or .zst; or folders of them").type_name("FILE");
+  command.add_option("--tokenizer", o->tokenizer, "folder of the vocabulary").type_name("DIR");
+  command.add_option("-o,--output", o->output, "writes PREFIX_text_document.bin and .idx").type_name("PREFIX");
+  command.add_option("--format", o->format, "auto (by the names), jsonl, text (a file is a document) or paragraphs (blank lines between documents)")
+      .type_name("NAME").show_default();
+  command.add_option("--field", o->field, "field of the JSON objects that holds the text").type_name("NAME").show_default();
+  command.add_flag("--no-eod", o->no_eod, "no end-of-document token after each document");
+  const Option sentences = command.add_flag(
       "--sentences", o->sentences, "for BERT: a sequence is a sentence, without end-of-document tokens; writes PREFIX_text_sentence.bin and .idx");
-  command->add_option("--language", o->language, "of the sentences, such as en, de, zh")->needs(sentences)->type_name("CODE")->capture_default_str();
-  command->add_flag("--skip-bad", o->skip_bad, "leave out records that are not JSON, not UTF-8, or too long, and count them");
-  command->add_option("--max-document", o->max_document, "longest document, such as 512M")->type_name("SIZE")->capture_default_str();
-  command->add_option("-j,--threads", o->threads, "tokenising threads; 0 is one a core")->check(CLI::NonNegativeNumber)->type_name("N")->capture_default_str();
-  command->add_flag("--force", o->force, "begin anew, over whatever is there");
-  command->footer(
+  command.add_option("--language", o->language, "of the sentences, such as en, de, zh").needs(sentences).type_name("CODE").show_default();
+  command.add_flag("--skip-bad", o->skip_bad, "leave out records that are not JSON, not UTF-8, or too long, and count them");
+  command.add_option("--max-document", o->max_document, "longest document, such as 512M").type_name("SIZE").show_default();
+  command.add_option("-j,--threads", o->threads, "tokenising threads; 0 is one a core").non_negative().type_name("N").show_default();
+  command.add_flag("--force", o->force, "begin anew, over whatever is there");
+  command.footer(
       "A run that was interrupted is gone on with by the same command.\n"
       "Examples:\n"
       "  triax pack --tokenizer vocab/ --output data/books books/*.txt\n"
@@ -301,12 +306,10 @@ void add_pack_command(CLI::App& app) {
       "  triax pack inspect data/books_text_document\n"
       "  triax pack index run.toml\n"
       "  triax pack read data/books_text_document --tokenizer vocab/ -n 1");
-  command->require_subcommand(0, 1);
+  command.allow_subcommand();
   add_subcommands(command, o);
-  // What is meant for one of them must not end up with the command above it.
-  for (CLI::App* sub : command->get_subcommands([](CLI::App*) { return true; })) sub->fallthrough(false);
-  command->callback([o, command] {
-    if (command->get_subcommands().empty()) run_ranks({}, [&](World& world) { return pack(*o, world); });
+  command.callback([o, command] {
+    if (!command.has_subcommand()) run_ranks({}, [&](World& world) { return pack(*o, world); });
   });
 }
 

@@ -148,49 +148,49 @@ int calibrate_machine(const CalibrateOptions& options, World& world) {
   return 0;
 }
 
-void add_calibrate_command(CLI::App& plan) {
-  CLI::App* command = plan.add_subcommand("calibrate", "Measure this machine and write a hardware file");
+void add_calibrate_command(Command plan) {
+  Command command = plan.add_subcommand("calibrate", "Measure this machine and write a hardware file");
   auto options = std::make_shared<CalibrateOptions>();
-  command->add_option("run", options->run, "run whose model's layers are measured too")->type_name("FILE");
-  command->add_option("-o,--output", options->output, "hardware file to write")->capture_default_str()->type_name("FILE");
-  command->add_option("--set", options->settings, "change a key of the run")->type_name("KEY=VALUE")->allow_extra_args(false)->take_all();
-  command->add_option("--seconds", options->seconds, "how long to measure")->capture_default_str()->check(CLI::PositiveNumber);
-  command->footer(
+  command.add_option("run", options->run, "run whose model's layers are measured too").type_name("FILE");
+  command.add_option("-o,--output", options->output, "hardware file to write").show_default().type_name("FILE");
+  command.add_option("--set", options->settings, "change a key of the run").type_name("KEY=VALUE").repeatable();
+  command.add_option("--seconds", options->seconds, "how long to measure").show_default().positive();
+  command.footer(
       "Start it as you would start training, so that ranks share the machine in the same way.\n"
       "Examples:\n"
       "  triax plan calibrate configs/gpt2-124m.toml -o mine.toml\n"
       "  mpirun -n 2 triax plan calibrate configs/gpt2-124m.toml -o mine-2.toml");
-  command->callback([options] { run_ranks({}, [&](World& world) { return calibrate_machine(*options, world); }); });
+  command.callback([options] { run_ranks({}, [&](World& world) { return calibrate_machine(*options, world); }); });
 }
 
 }  // namespace
 
-void add_plan_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("plan", "Predict a run on a cluster: does it fit, which grid, how long, how much");
+void add_plan_command(Command app) {
+  Command command = app.add_subcommand("plan", "Predict a run on a cluster: does it fit, which grid, how long, how much");
   auto options = std::make_shared<PlanOptions>();
-  command->add_option("run", options->run, "TOML file of the run")->type_name("FILE");
-  command->add_option("--hardware", options->hardware, "hardware file, or the name of one in configs/hardware")->capture_default_str();
-  command->add_option("--devices", options->devices, "devices to use; without it all that the hardware has");
-  command->add_option("--set", options->settings, "change a key of the run, as in train.global_batch_size=1536")->type_name("KEY=VALUE")->allow_extra_args(false)->take_all();
-  command->add_option("--set-hardware", options->hardware_settings, "change a key of the hardware, as in network.nodes=4")->type_name("KEY=VALUE")->allow_extra_args(false)->take_all();
-  command->add_option("--keep", options->keep, "do not search this key but keep the run's value, as in train.recompute")->type_name("KEY")->allow_extra_args(false)->take_all();
-  command->add_flag("--evaluate", options->evaluate_only, "predict the grid of the run as it is, without searching");
-  command->add_option("--tokens", options->tokens, "of the whole run; without it train.steps")->check(CLI::PositiveNumber);
-  command->add_option("--rows", options->rows, "grids to show")->capture_default_str();
-  command->add_flag("--scaling", options->scaling, "also the best grids on fewer and more devices");
-  command->add_option("-o,--output", options->output, "write the run with the best grid")->type_name("FILE");
-  command->add_option("--html", options->html, "write a page with the timeline, memory and scaling")->type_name("FILE");
-  command->add_option("--trace", options->trace, "write the simulated step as a Chrome trace")->type_name("FILE");
-  command->add_option("--compare", options->compare, "hold the prediction against a finished run, rank by rank")->type_name("DIR");
-  add_calibrate_command(*command);
-  command->footer(
+  command.add_option("run", options->run, "TOML file of the run").type_name("FILE");
+  command.add_option("--hardware", options->hardware, "hardware file, or the name of one in configs/hardware").show_default();
+  command.add_option("--devices", options->devices, "devices to use; without it all that the hardware has");
+  command.add_option("--set", options->settings, "change a key of the run, as in train.global_batch_size=1536").type_name("KEY=VALUE").repeatable();
+  command.add_option("--set-hardware", options->hardware_settings, "change a key of the hardware, as in network.nodes=4").type_name("KEY=VALUE").repeatable();
+  command.add_option("--keep", options->keep, "do not search this key but keep the run's value, as in train.recompute").type_name("KEY").repeatable();
+  command.add_flag("--evaluate", options->evaluate_only, "predict the grid of the run as it is, without searching");
+  command.add_option("--tokens", options->tokens, "of the whole run; without it train.steps").positive();
+  command.add_option("--rows", options->rows, "grids to show").show_default();
+  command.add_flag("--scaling", options->scaling, "also the best grids on fewer and more devices");
+  command.add_option("-o,--output", options->output, "write the run with the best grid").type_name("FILE");
+  command.add_option("--html", options->html, "write a page with the timeline, memory and scaling").type_name("FILE");
+  command.add_option("--trace", options->trace, "write the simulated step as a Chrome trace").type_name("FILE");
+  command.add_option("--compare", options->compare, "hold the prediction against a finished run, rank by rank").type_name("DIR");
+  add_calibrate_command(command);
+  command.footer(
       "Examples:\n"
       "  triax plan configs/gpt-145b.toml --hardware selene --devices 1536 --tokens 300e9 -o planned.toml\n"
       "  triax plan configs/gpt-1t.toml --devices 3072 --html plan.html --trace plan-trace.json\n"
       "  triax plan run.toml --hardware dgx-h100 --evaluate --set parallel.tensor_parallel=8\n"
       "  triax plan --compare runs/quickstart --hardware mine.toml");
-  command->callback([options, command] {
-    if (command->get_subcommands().empty()) plan_run(*options);
+  command.callback([options, command] {
+    if (!command.has_subcommand()) plan_run(*options);
   });
 }
 

@@ -81,23 +81,23 @@ void run(const Options& o) {
 
 }  // namespace
 
-void add_predict_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("predict", "Answer new input with a model that `triax finetune` made");
+void add_predict_command(Command app) {
+  Command command = app.add_subcommand("predict", "Answer new input with a model that `triax finetune` made");
   auto o = std::make_shared<Options>();
-  command->add_option("model", o->model, "folder of the model: seed-<n>/best of a run")->required()->check(CLI::ExistingDirectory)->type_name("DIR");
-  command->add_option("input", o->input, "JSON lines, or a file as it was trained on; without it, JSON lines from standard input, answered as they come")->type_name("FILE");
-  command->add_option("-o,--output", o->output, "JSON lines to write; without it, standard output")->type_name("FILE");
-  command->add_option("--official", o->official, "also write the form that the benchmark's scorer (`triax score`) reads")->type_name("FILE");
-  command->add_option("--tokens", o->tokens, "tokens computed at a time")->type_name("N")->capture_default_str();
-  command->add_option("--lines", o->lines, "lines of standard input answered at a time, at most")->type_name("N")->capture_default_str();
-  command->add_flag("--skip-bad", o->skip_bad, "leave out bad records, and count them");
-  command->footer(
+  command.add_option("model", o->model, "folder of the model: seed-<n>/best of a run").required().existing_folder().type_name("DIR");
+  command.add_option("input", o->input, "JSON lines, or a file as it was trained on; without it, JSON lines from standard input, answered as they come").type_name("FILE");
+  command.add_option("-o,--output", o->output, "JSON lines to write; without it, standard output").type_name("FILE");
+  command.add_option("--official", o->official, "also write the form that the benchmark's scorer (`triax score`) reads").type_name("FILE");
+  command.add_option("--tokens", o->tokens, "tokens computed at a time").type_name("N").show_default();
+  command.add_option("--lines", o->lines, "lines of standard input answered at a time, at most").type_name("N").show_default();
+  command.add_flag("--skip-bad", o->skip_bad, "leave out bad records, and count them");
+  command.footer(
       "JSON lines have \"text\" (or \"words\") for entities, \"question\" and \"context\" for answers, and the fields the\n"
       "model was tuned with for all else.\n"
       "Examples:\n"
       "  triax predict runs/ner/seed-1/best test.tsv --official predicted.tsv > predicted.jsonl\n"
       "  echo '{\"text\": \"Aspirin helps.\"}' | triax predict runs/ner/seed-1/best");
-  command->callback([o] { run(*o); });
+  command.callback([o] { run(*o); });
 }
 
 }  // namespace triax::cli

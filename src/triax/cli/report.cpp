@@ -35,24 +35,24 @@ void write_report(const ReportOptions& options) {
 
 }  // namespace
 
-void add_report_command(CLI::App& app) {
-  CLI::App* command =
+void add_report_command(Command app) {
+  Command command =
       app.add_subcommand("report", "Make an HTML page of a training run, or of several compared");
   auto options = std::make_shared<ReportOptions>();
   command
-      ->add_option("folder", options->folders,
+      .add_option("folder", options->folders,
                    "folder of a run, as output.dir of its configuration names it")
-      ->required()
-      ->type_name("DIR");
+      .required()
+      .type_name("DIR");
   command
-      ->add_option(
+      .add_option(
           "-o,--output", options->output,
           "file to write; without it report.html in the run's folder, or here for several runs")
-      ->type_name("FILE");
-  command->footer(
+      .type_name("FILE");
+  command.footer(
       "The page needs no network and no other file.\nExample: triax report runs/small runs/large "
       "-o compare.html");
-  command->callback([options] { write_report(*options); });
+  command.callback([options] { write_report(*options); });
 }
 
 }  // namespace triax::cli

@@ -3,12 +3,12 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "triax/base/error.h"
+#include "triax/base/json.h"
 #include "triax/base/log.h"
 #include "triax/cli/commands.h"
 #include "triax/tasks/class_score.h"
@@ -22,7 +22,6 @@ namespace triax::cli {
 namespace {
 
 using namespace tasks;
-using Json = nlohmann::ordered_json;
 
 struct Options {
   std::string predictions, gold, no_answer, label = "label", prediction = "prediction", id, text = "text";
@@ -181,56 +180,56 @@ void score_numbers(const Options& o) {
        {{"pearson", p}, {"spearman", s}, {"mse", mse}, {"total", x.size()}});
 }
 
-CLI::App* add_task(CLI::App* command, const std::shared_ptr<Options>& o, const char* name, const char* what,
+Command add_task(Command command, const std::shared_ptr<Options>& o, const char* name, const char* what,
                    const char* predictions, const char* gold, void (*run)(const Options&)) {
-  CLI::App* sub = command->add_subcommand(name, what);
-  sub->add_option("predictions", o->predictions, predictions)->required()->check(CLI::ExistingFile)->type_name("FILE");
-  sub->add_option("gold", o->gold, gold)->required()->check(CLI::ExistingFile)->type_name("FILE");
-  sub->add_flag("--json", o->json, "the numbers as JSON");
-  sub->fallthrough(false);
-  sub->callback([o, run] { run(*o); });
+  Command sub = command.add_subcommand(name, what);
+  sub.add_option("predictions", o->predictions, predictions).required().existing_file().type_name("FILE");
+  sub.add_option("gold", o->gold, gold).required().existing_file().type_name("FILE");
+  sub.add_flag("--json", o->json, "the numbers as JSON");
+  sub.keep_options_apart();
+  sub.callback([o, run] { run(*o); });
   return sub;
 }
 
-void add_skip_bad(CLI::App* sub, const std::shared_ptr<Options>& o) {
-  sub->add_flag("--skip-bad", o->skip_bad, "leave out bad records of the gold file, and count them");
+void add_skip_bad(Command sub, const std::shared_ptr<Options>& o) {
+  sub.add_flag("--skip-bad", o->skip_bad, "leave out bad records of the gold file, and count them");
 }
 
-void add_fields(CLI::App* sub, const std::shared_ptr<Options>& o) {
+void add_fields(Command sub, const std::shared_ptr<Options>& o) {
   add_skip_bad(sub, o);
-  sub->add_option("--label", o->label, "field or column of the gold file's label")->type_name("NAME")->capture_default_str();
-  sub->add_option("--text", o->text, "field or column of its text")->type_name("NAME")->capture_default_str();
-  sub->add_option("--prediction", o->prediction, "field of the predictions, where they are JSON lines")->type_name("NAME")->capture_default_str();
-  sub->add_option("--id", o->id, "field of both that tells which belongs to which; without it the order does")->type_name("NAME");
+  sub.add_option("--label", o->label, "field or column of the gold file's label").type_name("NAME").show_default();
+  sub.add_option("--text", o->text, "field or column of its text").type_name("NAME").show_default();
+  sub.add_option("--prediction", o->prediction, "field of the predictions, where they are JSON lines").type_name("NAME").show_default();
+  sub.add_option("--id", o->id, "field of both that tells which belongs to which; without it the order does").type_name("NAME");
 }
 
 }  // namespace
 
-void add_score_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("score", "Score predictions of a task as its official scorer does");
+void add_score_command(Command app) {
+  Command command = app.add_subcommand("score", "Score predictions of a task as its official scorer does");
   auto o = std::make_shared<Options>();
   add_task(command, o, "ner", "Precision, recall and F1 of named entities (conlleval)", "words and predicted tags, as the gold file",
            "words and tags: word TAB tag, a blank line between sentences", score_ner);
   const char* answers = "{\"question id\": \"answer\", ...}";
   add_skip_bad(add_task(command, o, "squad", "Exact match and F1 of answers (SQuAD 1.1)", answers, "SQuAD JSON",
                         [](const Options& options) { score_squad(options, false); }), o);
-  CLI::App* sub = add_task(command, o, "squad2", "The same where questions may have no answer (SQuAD 2.0)", answers, "SQuAD JSON",
+  Command sub = add_task(command, o, "squad2", "The same where questions may have no answer (SQuAD 2.0)", answers, "SQuAD JSON",
                            [](const Options& options) { score_squad(options, true); });
   add_skip_bad(sub, o);
-  sub->add_option("--no-answer", o->no_answer, "{\"question id\": score of \"no answer\", ...}: finds the best thresholds")->check(CLI::ExistingFile)->type_name("FILE");
-  sub->add_option("--threshold", o->threshold, "above this score, an answer counts as none")->type_name("X")->capture_default_str();
+  sub.add_option("--no-answer", o->no_answer, "{\"question id\": score of \"no answer\", ...}: finds the best thresholds").existing_file().type_name("FILE");
+  sub.add_option("--threshold", o->threshold, "above this score, an answer counts as none").type_name("X").show_default();
   add_skip_bad(add_task(command, o, "bioasq", "Strict and lenient accuracy and MRR of factoid answers (BioASQ)", "BioASQ JSON, or {\"id\": [\"first\", \"second\"], ...}",
                         "BioASQ JSON", score_bioasq), o);
   sub = add_task(command, o, "classify", "Accuracy, F1 and Matthews correlation of classes", "a label a line, or JSON lines",
                  "JSON lines or tab-separated columns", score_classes);
   add_fields(sub, o);
-  sub->add_option("--negative", o->negative, "class that the micro F1 leaves out; may be said again")->type_name("LABEL");
-  sub->add_flag("--chemprot", o->chemprot, "score ChemProt's relation types by its groups CPR:3 to CPR:9; all others are \"false\"");
+  sub.add_option("--negative", o->negative, "class that the micro F1 leaves out; may be said again").type_name("LABEL");
+  sub.add_flag("--chemprot", o->chemprot, "score ChemProt's relation types by its groups CPR:3 to CPR:9; all others are \"false\"");
   sub = add_task(command, o, "regress", "Pearson and Spearman correlation of numbers", "a number a line, or JSON lines",
                  "JSON lines or tab-separated columns", score_numbers);
   add_fields(sub, o);
-  command->require_subcommand(1);
-  command->footer(
+  command.require_subcommand();
+  command.footer(
       "Examples:\n"
       "  triax score ner predicted.tsv test.tsv\n"
       "  triax score squad predictions.json dev-v1.1.json\n"

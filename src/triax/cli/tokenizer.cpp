@@ -106,31 +106,31 @@ void decode(const CodeOptions& options) {
   }
 }
 
-void add_tokenizer_option(CLI::App& app, fs::path& tokenizer) {
-  app.add_option("--tokenizer,-t", tokenizer, "folder with tokenizer.json, vocab.json and merges.txt, vocab.txt, or a .model")->required();
+void add_tokenizer_option(Command app, fs::path& tokenizer) {
+  app.add_option("--tokenizer,-t", tokenizer, "folder with tokenizer.json, vocab.json and merges.txt, vocab.txt, or a .model").required();
 }
 
-void add_encode(CLI::App& parent) {
+void add_encode(Command parent) {
   auto options = std::make_shared<CodeOptions>();
-  CLI::App* app = parent.add_subcommand("encode", "Print the token ids of text, a line per file");
-  add_tokenizer_option(*app, options->tokenizer);
-  app->add_option("files", options->files, "default: standard input");
-  app->add_flag("--lines", options->lines, "every line is a text of its own");
-  app->add_flag("--special", options->special, "special tokens in the text become their ids");
-  app->add_flag("--tokens", options->tokens, "print tokens as the vocabulary spells them, not ids");
-  app->footer("Example: echo -n 'Hello world' | triax tokenizer encode -t vocab");
-  app->callback([options] { encode(*options); });
+  Command app = parent.add_subcommand("encode", "Print the token ids of text, a line per file");
+  add_tokenizer_option(app, options->tokenizer);
+  app.add_option("files", options->files, "default: standard input");
+  app.add_flag("--lines", options->lines, "every line is a text of its own");
+  app.add_flag("--special", options->special, "special tokens in the text become their ids");
+  app.add_flag("--tokens", options->tokens, "print tokens as the vocabulary spells them, not ids");
+  app.footer("Example: echo -n 'Hello world' | triax tokenizer encode -t vocab");
+  app.callback([options] { encode(*options); });
 }
 
-void add_decode(CLI::App& parent) {
+void add_decode(Command parent) {
   auto options = std::make_shared<CodeOptions>();
-  CLI::App* app = parent.add_subcommand("decode", "Print the text of token ids");
-  add_tokenizer_option(*app, options->tokenizer);
-  app->add_option("files", options->files, "numbers with white space between; default: standard input");
-  app->add_flag("--lines", options->lines, "every line of ids is a text of its own");
-  app->add_flag("--special", options->special, "print special tokens too");
-  app->footer("Example: echo 15496 995 | triax tokenizer decode -t vocab");
-  app->callback([options] { decode(*options); });
+  Command app = parent.add_subcommand("decode", "Print the text of token ids");
+  add_tokenizer_option(app, options->tokenizer);
+  app.add_option("files", options->files, "numbers with white space between; default: standard input");
+  app.add_flag("--lines", options->lines, "every line of ids is a text of its own");
+  app.add_flag("--special", options->special, "print special tokens too");
+  app.footer("Example: echo 15496 995 | triax tokenizer decode -t vocab");
+  app.callback([options] { decode(*options); });
 }
 
 // --- convert ---
@@ -145,13 +145,13 @@ void convert(const ConvertOptions& options) {
   fmt::print("{}, {} tokens -> {}\n", tokenizer->kind(), tokenizer->vocab_size(), options.output.string());
 }
 
-void add_convert(CLI::App& parent) {
+void add_convert(Command parent) {
   auto options = std::make_shared<ConvertOptions>();
-  CLI::App* app = parent.add_subcommand("convert", "Write a vocabulary in all the forms that other programs read");
-  add_tokenizer_option(*app, options->tokenizer);
-  app->add_option("--output,-o", options->output, "folder to write")->required();
-  app->footer("Example: triax tokenizer convert -t bert/vocab.txt -o bert-files");
-  app->callback([options] { convert(*options); });
+  Command app = parent.add_subcommand("convert", "Write a vocabulary in all the forms that other programs read");
+  add_tokenizer_option(app, options->tokenizer);
+  app.add_option("--output,-o", options->output, "folder to write").required();
+  app.footer("Example: triax tokenizer convert -t bert/vocab.txt -o bert-files");
+  app.callback([options] { convert(*options); });
 }
 
 // --- bench: for bench/compare_tokenizers.py ---
@@ -199,23 +199,23 @@ void bench(BenchOptions& options) {
              bytes, tokens, decoded, num_threads(), megabytes / best_encode, megabytes / best_decode);
 }
 
-void add_bench(CLI::App& parent) {
+void add_bench(Command parent) {
   auto options = std::make_shared<BenchOptions>();
-  CLI::App* app = parent.add_subcommand("bench", "Measure the speed of encoding and decoding, in MB a second");
-  add_tokenizer_option(*app, options->tokenizer);
-  add_document_options(*app, options->input);
-  app->add_option("--rounds", options->rounds, "the best counts")->capture_default_str();
-  app->add_option("--threads", options->threads, "for encoding; 1: measured in processor time, 0: all cores")->capture_default_str();
-  app->footer("Example: triax tokenizer bench -t gpt2 --format paragraphs book.txt");
-  app->callback([options] { bench(*options); });
+  Command app = parent.add_subcommand("bench", "Measure the speed of encoding and decoding, in MB a second");
+  add_tokenizer_option(app, options->tokenizer);
+  add_document_options(app, options->input);
+  app.add_option("--rounds", options->rounds, "the best counts").show_default();
+  app.add_option("--threads", options->threads, "for encoding; 1: measured in processor time, 0: all cores").show_default();
+  app.footer("Example: triax tokenizer bench -t gpt2 --format paragraphs book.txt");
+  app.callback([options] { bench(*options); });
 }
 
 }  // namespace
 
-void add_document_options(CLI::App& app, DocumentFiles& input) {
-  app.add_option("files", input.files, "text (.txt .md), JSON lines (.jsonl); may be .gz or .zst")->required();
-  app.add_option("--format", input.format, "auto, jsonl, text (a file is a document), paragraphs")->capture_default_str();
-  app.add_option("--field", input.options.field, "JSON field that holds the text")->capture_default_str();
+void add_document_options(Command app, DocumentFiles& input) {
+  app.add_option("files", input.files, "text (.txt .md), JSON lines (.jsonl); may be .gz or .zst").required();
+  app.add_option("--format", input.format, "auto, jsonl, text (a file is a document), paragraphs").show_default();
+  app.add_option("--field", input.options.field, "JSON field that holds the text").show_default();
   app.add_flag("--skip-bad", input.options.skip_bad, "pass over records that cannot be read instead of stopping");
 }
 
@@ -227,15 +227,15 @@ std::string read_stdin() {
   return text;
 }
 
-void add_tokenizer_command(CLI::App& app) {
-  CLI::App* tokenizer = app.add_subcommand("tokenizer", "Learn and use vocabularies: text to token ids and back");
-  tokenizer->require_subcommand(1);
-  add_tokenizer_train(*tokenizer);
-  add_encode(*tokenizer);
-  add_decode(*tokenizer);
-  add_convert(*tokenizer);
-  add_tokenizer_inspect(*tokenizer);
-  add_bench(*tokenizer);
+void add_tokenizer_command(Command app) {
+  Command tokenizer = app.add_subcommand("tokenizer", "Learn and use vocabularies: text to token ids and back");
+  tokenizer.require_subcommand();
+  add_tokenizer_train(tokenizer);
+  add_encode(tokenizer);
+  add_decode(tokenizer);
+  add_convert(tokenizer);
+  add_tokenizer_inspect(tokenizer);
+  add_bench(tokenizer);
 }
 
 }  // namespace triax::cli

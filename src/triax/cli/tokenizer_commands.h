@@ -1,7 +1,7 @@
 // What the files of `triax tokenizer` share.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "triax/cli/command.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -19,7 +19,7 @@ struct DocumentFiles {
   std::string format = "auto";
   DocumentOptions options;
 };
-void add_document_options(CLI::App& app, DocumentFiles& input);
+void add_document_options(Command app, DocumentFiles& input);
 
 std::string read_stdin();
 
@@ -35,8 +35,8 @@ void for_each_line(std::string_view text, Body&& body) {
   }
 }
 
-void add_tokenizer_train(CLI::App& parent);
+void add_tokenizer_train(Command parent);
 // inspect and compare
-void add_tokenizer_inspect(CLI::App& parent);
+void add_tokenizer_inspect(Command parent);
 
 }  // namespace triax::cli

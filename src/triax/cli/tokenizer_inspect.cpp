@@ -149,33 +149,33 @@ void inspect(const InspectOptions& options) {
   }
 }
 
-void add_inspect_options(CLI::App* app, const std::shared_ptr<InspectOptions>& options) {
-  app->add_option("--word,-w", options->words, "show how this word splits; may be given several times")->allow_extra_args(false);
-  app->add_option("--words", options->word_list, "a file of words or names, one a line: tokens each takes")->check(CLI::ExistingFile);
-  app->callback([options] { inspect(*options); });
+void add_inspect_options(Command app, const std::shared_ptr<InspectOptions>& options) {
+  app.add_option("--word,-w", options->words, "show how this word splits; may be given several times").repeatable();
+  app.add_option("--words", options->word_list, "a file of words or names, one a line: tokens each takes").existing_file();
+  app.callback([options] { inspect(*options); });
 }
 
-void add_inspect(CLI::App& parent) {
+void add_inspect(Command parent) {
   auto options = std::make_shared<InspectOptions>();
-  CLI::App* app = parent.add_subcommand("inspect", "Show a vocabulary: size, compression of a text, how words split");
-  app->add_option("--tokenizer,-t", options->tokenizers, "several to see them side by side")->required()->allow_extra_args(false);
-  app->add_option("files", options->files, "text to measure on; JSON lines in the field \"text\"");
+  Command app = parent.add_subcommand("inspect", "Show a vocabulary: size, compression of a text, how words split");
+  app.add_option("--tokenizer,-t", options->tokenizers, "several to see them side by side").required().repeatable();
+  app.add_option("files", options->files, "text to measure on; JSON lines in the field \"text\"");
   add_inspect_options(app, options);
-  app->footer("Example: triax tokenizer inspect -t gpt2 -t vocab -w naloxone -w adrenocorticotropin articles.txt");
+  app.footer("Example: triax tokenizer inspect -t gpt2 -t vocab -w naloxone -w adrenocorticotropin articles.txt");
 }
 
-void add_compare(CLI::App& parent) {
+void add_compare(Command parent) {
   auto options = std::make_shared<InspectOptions>();
-  CLI::App* app = parent.add_subcommand("compare", "Show several vocabularies side by side on the same text");
-  app->add_option("tokenizers", options->tokenizers, "folders or files of vocabularies")->required();
-  app->add_option("--text", options->files, "text to measure on; may be given several times")->allow_extra_args(false);
+  Command app = parent.add_subcommand("compare", "Show several vocabularies side by side on the same text");
+  app.add_option("tokenizers", options->tokenizers, "folders or files of vocabularies").required();
+  app.add_option("--text", options->files, "text to measure on; may be given several times").repeatable();
   add_inspect_options(app, options);
-  app->footer("Example: triax tokenizer compare gpt2 vocab --text articles.jsonl --words drugs.txt -w naloxone");
+  app.footer("Example: triax tokenizer compare gpt2 vocab --text articles.jsonl --words drugs.txt -w naloxone");
 }
 
 }  // namespace
 
-void add_tokenizer_inspect(CLI::App& parent) {
+void add_tokenizer_inspect(Command parent) {
   add_compare(parent);
   add_inspect(parent);
 }

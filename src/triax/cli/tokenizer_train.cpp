@@ -97,16 +97,16 @@ std::unique_ptr<Tokenizer> learn(const text::WordCounts& counts, const TrainOpti
 }
 
 // An option that the kind of vocabulary does not have.
-void check_kind(const CLI::App& app, const TrainOptions& options) {
+void check_kind(Command app, const TrainOptions& options) {
   const std::pair<const char*, const char*> only[] = {{"--cased", "wordpiece"},    {"--alphabet", "wordpiece"},
                                                       {"--normalization", "unigram"}, {"--coverage", "unigram"},
                                                       {"--byte-fallback", "unigram"}};
   for (const auto& [name, kind] : only)
-    check(app.count(name) == 0 || options.kind == kind, "{} is for --kind {}, not {}", name, kind, options.kind);
-  check(app.count("--min-frequency") == 0 || options.kind != "unigram", "--min-frequency is for --kind bpe and wordpiece");
+    check(!app.has(name) || options.kind == kind, "{} is for --kind {}, not {}", name, kind, options.kind);
+  check(!app.has("--min-frequency") || options.kind != "unigram", "--min-frequency is for --kind bpe and wordpiece");
 }
 
-void train(const CLI::App& app, TrainOptions& options) {
+void train(Command app, TrainOptions& options) {
   check_kind(app, options);
   if (options.threads > 0) set_num_threads(options.threads);
   options.input.options.format = document_format_from(options.input.format);
@@ -124,32 +124,32 @@ void train(const CLI::App& app, TrainOptions& options) {
 
 }  // namespace
 
-void add_tokenizer_train(CLI::App& parent) {
+void add_tokenizer_train(Command parent) {
   auto options = std::make_shared<TrainOptions>();
-  CLI::App* app = parent.add_subcommand("train", "Learn a vocabulary from text");
-  add_document_options(*app, options->input);
-  app->add_option("--kind", options->kind, "bpe (byte-level, as GPT-2), wordpiece (BERT), unigram (SentencePiece)")
-      ->check(CLI::IsMember({"bpe", "wordpiece", "unigram"}))->capture_default_str();
-  app->add_option("--vocab-size", options->vocab_size, "tokens, special ones included")->capture_default_str();
-  app->add_option("--output,-o", options->output, "folder for tokenizer.json and its companions")->required();
-  app->add_option("--min-frequency", options->min_frequency, "bpe, wordpiece: of a pair, to become a token")->capture_default_str();
-  app->add_option("--special-token", options->special_tokens,
+  Command app = parent.add_subcommand("train", "Learn a vocabulary from text");
+  add_document_options(app, options->input);
+  app.add_option("--kind", options->kind, "bpe (byte-level, as GPT-2), wordpiece (BERT), unigram (SentencePiece)")
+      .one_of({"bpe", "wordpiece", "unigram"}).show_default();
+  app.add_option("--vocab-size", options->vocab_size, "tokens, special ones included").show_default();
+  app.add_option("--output,-o", options->output, "folder for tokenizer.json and its companions").required();
+  app.add_option("--min-frequency", options->min_frequency, "bpe, wordpiece: of a pair, to become a token").show_default();
+  app.add_option("--special-token", options->special_tokens,
                   "may be given several times; default for bpe <|endoftext|>, for wordpiece [PAD] [UNK] [CLS] [SEP] [MASK]");
-  app->add_flag("--cased", options->cased, "wordpiece: keep capitals and accents");
-  app->add_option("--alphabet", options->alphabet, "wordpiece: distinct characters that are kept")->capture_default_str();
-  app->add_option("--normalization", options->normalization, "unigram: nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf, identity")
-      ->capture_default_str();
-  app->add_option("--coverage", options->coverage, "unigram: share of the characters of the text that become pieces")
-      ->capture_default_str();
-  app->add_flag("--byte-fallback", options->byte_fallback, "unigram: spell other characters by their bytes");
-  app->add_option("--memory", options->memory,
-                  "such as 4G: counts beyond it are spilled to the output folder; 0 is without limit")->capture_default_str();
-  app->add_option("--threads", options->threads, "default: all cores");
-  app->footer(
+  app.add_flag("--cased", options->cased, "wordpiece: keep capitals and accents");
+  app.add_option("--alphabet", options->alphabet, "wordpiece: distinct characters that are kept").show_default();
+  app.add_option("--normalization", options->normalization, "unigram: nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf, identity")
+      .show_default();
+  app.add_option("--coverage", options->coverage, "unigram: share of the characters of the text that become pieces")
+      .show_default();
+  app.add_flag("--byte-fallback", options->byte_fallback, "unigram: spell other characters by their bytes");
+  app.add_option("--memory", options->memory,
+                  "such as 4G: counts beyond it are spilled to the output folder; 0 is without limit").show_default();
+  app.add_option("--threads", options->threads, "default: all cores");
+  app.footer(
       "Examples:\n"
       "  triax tokenizer train --vocab-size 50257 --output vocab corpus.jsonl.zst\n"
       "  triax tokenizer train --kind wordpiece --vocab-size 30522 --memory 4G --output vocab corpus.jsonl.zst");
-  app->callback([app, options] { train(*app, *options); });
+  app.callback([app, options] { train(app, *options); });
 }
 
 }  // namespace triax::cli

@@ -64,7 +64,7 @@ int train(RunConfig config, const TrainOptions& options, World& world) {
   const TrainOutcome outcome = trainer.run();
   if (speaks && !std::isnan(outcome.validation_loss))
     fmt::print("validation loss {:.4f} (perplexity {:.2f}) after {} steps\n", outcome.validation_loss,
-               std::exp(outcome.validation_loss), outcome.step);
+               outcome.validation_perplexity, outcome.step);
   return 0;
 }
 
@@ -90,27 +90,26 @@ void run(const TrainOptions& options) {
 
 }  // namespace
 
-void add_train_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("train", "Train a GPT on token datasets");
+void add_train_command(Command app) {
+  Command command = app.add_subcommand("train", "Train a GPT or a BERT on token datasets");
   auto options = std::make_shared<TrainOptions>();
-  command->add_option("config", options->config_file, "TOML file of the run")->type_name("FILE");
-  command->add_option("--set", options->overrides,
+  command.add_option("config", options->config_file, "TOML file of the run").type_name("FILE");
+  command.add_option("--set", options->overrides,
                       "override one key of the file, as section.key=value; may be given many times")
-      ->type_name("KEY=VALUE")
-      ->allow_extra_args(false)
-      ->take_all();
-  command->add_option("--minutes", options->minutes,
+      .type_name("KEY=VALUE")
+      .repeatable();
+  command.add_option("--minutes", options->minutes,
                       "measure this machine and set train.steps to what it does in so many minutes")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--trace", options->trace,
+      .positive();
+  command.add_option("--trace", options->trace,
                       "record steps FIRST-LAST of every rank in trace.json, for ui.perfetto.dev (output.trace)")
-      ->type_name("FIRST-LAST");
-  command->add_option("--nproc", options->nproc,
+      .type_name("FIRST-LAST");
+  command.add_option("--nproc", options->nproc,
                       "start so many ranks on this machine (under mpirun), the cores shared out among them")
-      ->check(CLI::PositiveNumber);
-  command->add_flag("--print-config", options->print_config,
+      .positive();
+  command.add_flag("--print-config", options->print_config,
                     "show the whole resolved configuration as TOML and do nothing else");
-  command->footer(
+  command.footer(
       "A run that was interrupted continues where it stopped when the same command is given again.\n"
       "Examples:\n"
       "  triax train run.toml\n"
@@ -119,7 +118,7 @@ void add_train_command(CLI::App& app) {
       "  triax train run.toml --nproc 4 --set parallel.tensor_parallel=2 --set parallel.pipeline_parallel=2\n"
       "  mpirun -n 64 triax train run.toml            (or srun --mpi=pmix ...; see docs/grid.md)\n"
       "`triax config --comments` shows every key and what it means.");
-  command->callback([options] { run(*options); });
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace triax::cli

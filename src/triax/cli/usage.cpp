@@ -33,20 +33,14 @@ std::string did_you_mean(const std::string& word, const std::vector<std::string>
   return near.empty() ? "" : fmt::format("; did you mean {}?", near);
 }
 
-// "--precision: Check x value in {bf16->1,fp32->0} OR {1,0} FAILED" says to a person:
-// "--precision: x is not one of bf16, fp32".
+// "--precision: x not in {fp32,bf16}" says to a person: "--precision: x is not one of fp32, bf16".
 std::string readable(const std::string& message) {
-  const size_t check = message.find(": Check "), value = message.find(" value in {"),
-               end = message.find('}');
-  if (check == std::string::npos || value == std::string::npos || end == std::string::npos)
-    return message;
-  std::vector<std::string> names;
-  for (const std::string& choice :
-       split(std::string_view(message).substr(value + 11, end - value - 11), ',')) {
-    names.push_back(choice.substr(0, choice.find("->")));
-  }
-  return fmt::format("{}: {} is not one of {}", message.substr(0, check),
-                     message.substr(check + 8, value - check - 8), fmt::join(names, ", "));
+  constexpr std::string_view kNotIn = " not in {";
+  const size_t at = message.find(kNotIn), end = message.rfind('}');
+  if (at == std::string::npos || end == std::string::npos) return message;
+  const size_t first = at + kNotIn.size();
+  return fmt::format("{} is not one of {}", message.substr(0, at),
+                     fmt::join(split(std::string_view(message).substr(first, end - first), ','), ", "));
 }
 
 }  // namespace

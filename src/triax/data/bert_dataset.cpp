@@ -83,7 +83,8 @@ void map_document(const IndexedDataset& data, int64_t first, int64_t end, Target
 
 }  // namespace
 
-std::vector<BertRow> build_bert_mapping(const IndexedDataset& data, const BertDatasetOptions& options) {
+std::vector<BertRow> build_bert_mapping(const IndexedDataset& data, const BertDatasetOptions& options,
+                                        int64_t* samples_of_an_epoch) {
   const std::string name = data.path().string();
   const SequenceRange range = options.documents;
   check(range.begin >= 0 && range.begin <= range.end && range.end <= data.num_documents(),
@@ -106,6 +107,7 @@ std::vector<BertRow> build_bert_mapping(const IndexedDataset& data, const BertDa
     check(rows.size() > before,
           "{}: none of the documents {} to {} has two sentences of at most {} tokens; pack the text with --sentences, "
           "one document a record", name, range.begin, range.end, kLongestSentence);
+    if (before == 0 && samples_of_an_epoch) *samples_of_an_epoch = static_cast<int64_t>(rows.size());
   } while (static_cast<int64_t>(rows.size()) < options.num_samples);
   std::mt19937_64 random(uint64_t{options.seed} + 1);
   for (size_t i = rows.size(); i-- > 1;) std::swap(rows[i], rows[random() % (i + 1)]);
@@ -117,7 +119,7 @@ BertDataset::BertDataset(IndexedDataset data, BertVocabulary vocabulary, BertDat
   check(options_.mask_probability > 0 && options_.mask_probability < 1, "a masking probability of {} is not possible",
         options_.mask_probability);
   check(options_.max_ngram >= 1 && options_.max_ngram <= 16, "runs of {} words cannot be masked; use 1 to 16", options_.max_ngram);
-  rows_ = build_bert_mapping(data_, options_);
+  rows_ = build_bert_mapping(data_, options_, &samples_of_an_epoch_);
 }
 
 struct BertDataset::Pair {
@@ -210,33 +212,40 @@ void BertDataset::mask(std::span<int32_t> tokens, Philox& random, std::span<int3
 void BertDataset::batch(int64_t first, int64_t count, BertBatch& batch) const {
   check(first >= 0 && count >= 0 && count <= num_samples() && first <= num_samples() - count,
         "{}: samples {} to {} were asked for, of {}", data_.path().string(), first, first + count, num_samples());
-  const auto length = static_cast<size_t>(options_.seq_length), size = static_cast<size_t>(count) * length;
-  batch.count = count;
-  batch.seq_length = options_.seq_length;
-  batch.tokens.assign(size, vocabulary_.pad);
-  batch.types.assign(size, 0);
-  batch.labels.assign(size, 0);
-  batch.loss_mask.assign(size, 0.0f);
-  batch.exchanged.resize(static_cast<size_t>(count));
-  batch.spans.clear();
+  batch.clear(options_.seq_length);
+  for (int64_t s = 0; s < count; ++s) append(first + s, batch);
+}
+
+void BertBatch::clear(int64_t length) {
+  count = 0;
+  seq_length = length;
+  for (std::vector<int32_t>* values : {&tokens, &types, &labels, &exchanged}) values->clear();
+  loss_mask.clear();
+  spans.clear();
+}
+
+void BertDataset::append(int64_t sample, BertBatch& batch) const {
+  const size_t at = batch.tokens.size(), size = at + static_cast<size_t>(options_.seq_length);
+  batch.tokens.resize(size, vocabulary_.pad);
+  batch.types.resize(size, 0);
+  batch.labels.resize(size, 0);
+  batch.loss_mask.resize(size, 0.0f);
+  ++batch.count;
   thread_local Pair pair;
-  for (int64_t s = 0; s < count; ++s) {
-    Philox random(options_.seed, static_cast<uint64_t>(first + s));
-    read_pair(rows_[static_cast<size_t>(first + s)], random, pair);
-    const size_t at = static_cast<size_t>(s) * length;
-    size_t end = at;
-    batch.tokens[end++] = vocabulary_.cls;
-    for (const int32_t token : pair.a) batch.tokens[end++] = token;
-    batch.tokens[end++] = vocabulary_.sep;
-    std::fill_n(batch.types.begin() + static_cast<ptrdiff_t>(end), pair.b.size() + 1, 1);
-    for (const int32_t token : pair.b) batch.tokens[end++] = token;
-    batch.tokens[end++] = vocabulary_.sep;
-    const size_t filled = end - at;
-    mask(std::span(batch.tokens).subspan(at, filled), random, std::span(batch.labels).subspan(at, filled),
-         std::span(batch.loss_mask).subspan(at, filled));
-    batch.exchanged[static_cast<size_t>(s)] = pair.exchanged ? 1 : 0;
-    batch.spans.push_back({static_cast<int64_t>(at), static_cast<int64_t>(filled)});
-  }
+  Philox random(options_.seed, static_cast<uint64_t>(sample));
+  read_pair(rows_[static_cast<size_t>(sample)], random, pair);
+  size_t end = at;
+  batch.tokens[end++] = vocabulary_.cls;
+  for (const int32_t token : pair.a) batch.tokens[end++] = token;
+  batch.tokens[end++] = vocabulary_.sep;
+  std::fill_n(batch.types.begin() + static_cast<ptrdiff_t>(end), pair.b.size() + 1, 1);
+  for (const int32_t token : pair.b) batch.tokens[end++] = token;
+  batch.tokens[end++] = vocabulary_.sep;
+  const size_t filled = end - at;
+  mask(std::span(batch.tokens).subspan(at, filled), random, std::span(batch.labels).subspan(at, filled),
+       std::span(batch.loss_mask).subspan(at, filled));
+  batch.exchanged.push_back(pair.exchanged ? 1 : 0);
+  batch.spans.push_back({static_cast<int64_t>(at), static_cast<int64_t>(filled)});
 }
 
 }  // namespace triax

@@ -46,7 +46,9 @@ struct BertRow {
   bool operator==(const BertRow&) const = default;
 };
 
-std::vector<BertRow> build_bert_mapping(const IndexedDataset& data, const BertDatasetOptions& options);
+// samples_of_an_epoch, if given, receives how many of them going once through the documents makes.
+std::vector<BertRow> build_bert_mapping(const IndexedDataset& data, const BertDatasetOptions& options,
+                                        int64_t* samples_of_an_epoch = nullptr);
 
 // `count` samples of `seq_length` tokens; arrays are [count, seq_length] unless said.
 struct BertBatch {
@@ -58,6 +60,8 @@ struct BertBatch {
   std::vector<float> loss_mask;  // 1 where one is
   std::vector<int32_t> exchanged;  // [count]: 1 when B came before A in the text
   std::vector<TokenSpan> spans;    // one a sample, without the padding
+
+  void clear(int64_t length);  // no samples, of so many tokens
 };
 
 class BertDataset {
@@ -67,10 +71,16 @@ class BertDataset {
 
   int64_t num_samples() const { return static_cast<int64_t>(rows_.size()); }
   const std::vector<BertRow>& rows() const { return rows_; }
+  const IndexedDataset& data() const { return data_; }
+  const BertDatasetOptions& options() const { return options_; }
+  // What going once through the documents makes.
+  int64_t samples_of_an_epoch() const { return samples_of_an_epoch_; }
 
   // Samples [first, first + count). Reuses the memory of `batch`. Safe from several threads, each with
   // its own batch.
   void batch(int64_t first, int64_t count, BertBatch& batch) const;
+  // One sample behind those that are there.
+  void append(int64_t sample, BertBatch& batch) const;
 
  private:
   struct Pair;
@@ -81,6 +91,7 @@ class BertDataset {
   BertVocabulary vocabulary_;
   BertDatasetOptions options_;
   std::vector<BertRow> rows_;
+  int64_t samples_of_an_epoch_ = 0;
 };
 
 }  // namespace triax

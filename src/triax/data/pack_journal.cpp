@@ -1,13 +1,12 @@
 #include "triax/data/pack_journal.h"
 
-#include <nlohmann/json.hpp>
 
 #include "triax/base/error.h"
 #include "triax/base/hash.h"
+#include "triax/base/json.h"
 
 namespace triax {
 namespace fs = std::filesystem;
-using nlohmann::json;
 
 namespace {
 
@@ -70,36 +69,36 @@ std::optional<PackJournal> read_pack_journal(const fs::path& dataset) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return std::nullopt;
   try {
-    const json j = json::parse(read_file(path));
+    const Json j = Json::parse(read_file(path), path.string());
     PackJournal journal;
-    for (const json& input : j.at("inputs"))
-      journal.inputs.push_back({input.at("path"), input.at("bytes"), input.at("modified")});
-    const json& tokenizer = j.at("tokenizer");
-    journal.tokenizer_kind = tokenizer.at("kind");
-    journal.tokenizer_fingerprint = tokenizer.at("fingerprint");
-    journal.vocab_size = tokenizer.at("vocab_size");
-    journal.eod = j.at("eod");
-    journal.format = j.at("format");
-    journal.field = j.at("field");
-    journal.sentences = j.at("sentences");
-    journal.max_document_bytes = j.at("max_document_bytes");
-    const json& done = j.at("done");
-    journal.input = {done.at("file"), done.at("offset"), done.at("line")};
-    journal.output = {done.at("tokens"), done.at("sequences"), done.at("documents")};
-    journal.text_bytes = done.at("text_bytes");
-    journal.bad_records = done.at("bad_records");
-    journal.complete = j.at("complete");
+    for (const Json& input : j["inputs"])
+      journal.inputs.push_back({input["path"].text(), input["bytes"].count(), input["modified"].integer()});
+    const Json& tokenizer = j["tokenizer"];
+    journal.tokenizer_kind = tokenizer["kind"].text();
+    journal.tokenizer_fingerprint = tokenizer["fingerprint"].text();
+    journal.vocab_size = tokenizer["vocab_size"].integer();
+    journal.eod = j["eod"].integer();
+    journal.format = j["format"].text();
+    journal.field = j["field"].text();
+    journal.sentences = j["sentences"].text();
+    journal.max_document_bytes = j["max_document_bytes"].count();
+    const Json& done = j["done"];
+    journal.input = {done["file"].count(), done["offset"].count(), done["line"].count()};
+    journal.output = {done["tokens"].count(), done["sequences"].count(), done["documents"].count()};
+    journal.text_bytes = done["text_bytes"].count();
+    journal.bad_records = done["bad_records"].count();
+    journal.complete = j["complete"].boolean();
     return journal;
-  } catch (const json::exception& error) {
+  } catch (const Error& error) {
     fail("{}: cannot be understood ({}); say --force to pack anew", path.string(), error.what());
   }
 }
 
 void write_pack_journal(const fs::path& dataset, const PackJournal& journal) {
-  json inputs = json::array();
+  Json inputs = Json::array();
   for (const auto& input : journal.inputs)
     inputs.push_back({{"path", input.path}, {"bytes", input.bytes}, {"modified", input.modified}});
-  const json j = {
+  const Json j = {
       {"inputs", inputs},
       {"tokenizer", {{"kind", journal.tokenizer_kind}, {"fingerprint", journal.tokenizer_fingerprint}, {"vocab_size", journal.vocab_size}}},
       {"eod", journal.eod},
@@ -112,7 +111,7 @@ void write_pack_journal(const fs::path& dataset, const PackJournal& journal) {
         {"tokens", journal.output.tokens}, {"sequences", journal.output.sequences}, {"documents", journal.output.documents},
         {"text_bytes", journal.text_bytes}, {"bad_records", journal.bad_records}}},
       {"complete", journal.complete}};
-  write_file_atomic(pack_journal_path(dataset), j.dump(1, ' ', false, json::error_handler_t::replace) + "\n");
+  write_file_atomic(pack_journal_path(dataset), j.dump(1) + "\n");
 }
 
 std::string pack_difference(const PackJournal& before, const PackJournal& now) {

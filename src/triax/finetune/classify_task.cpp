@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 
 #include "triax/base/error.h"
+#include "triax/base/json.h"
 #include "triax/finetune/task.h"
 #include "triax/tasks/cases.h"
 #include "triax/tasks/class_score.h"
@@ -16,7 +16,6 @@ namespace triax::finetune {
 namespace {
 
 using namespace tasks;
-using Json = nlohmann::ordered_json;
 
 struct CaseSet : TaskSet {
   CaseFile file;

@@ -1,17 +1,20 @@
 #include "triax/finetune/model_folder.h"
 
-#include <nlohmann/json.hpp>
 
 #include "triax/base/config.h"
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/json.h"
 #include "triax/models/hf_bert.h"
+#include "triax/train/load_model.h"
 
 namespace triax::finetune {
 namespace {
 
 namespace fs = std::filesystem;
 constexpr const char* kTaskFile = "triax_task.json";
+
+bool is_hf_folder(const fs::path& folder) { return !fs::exists(folder) || fs::exists(folder / "config.json"); }
 
 }  // namespace
 
@@ -21,7 +24,7 @@ void write_tuned_model(const fs::path& folder, const Bert& model, const Task& ta
   fs::create_directories(fresh);
   write_hf_bert(fresh, model, task.labels());
   save_tokenizer(tokenizer, fresh);
-  const nlohmann::ordered_json json = {{"task", task_name(kind)}, {"config", ConfigFields(config).print()}, {"triax", TRIAX_VERSION}};
+  const Json json = {{"task", task_name(kind)}, {"config", ConfigFields(config).print()}, {"triax", TRIAX_VERSION}};
   write_file_atomic(fresh / kTaskFile, json.dump(2) + "\n");
   fs::remove_all(folder);
   rename_durable(fresh, folder);
@@ -30,13 +33,13 @@ void write_tuned_model(const fs::path& folder, const Bert& model, const Task& ta
 TunedModel load_tuned_model(const fs::path& folder) {
   const fs::path file = folder / kTaskFile;
   check(fs::exists(file), "{}: there is no {}; a model that `triax finetune` made (its folder \"best\") is expected", folder.string(), kTaskFile);
-  const auto json = nlohmann::json::parse(read_file(file), nullptr, false);
-  check(json.is_object() && json.contains("task") && json["task"].is_string() && json.contains("config") && json["config"].is_string(),
+  const auto json = Json::parse_or_null(read_file(file));
+  check(json.is_object() && json.contains("task") && json["task"].is_text() && json.contains("config") && json["config"].is_text(),
         "{}: not what triax finetune writes", file.string());
   FinetuneConfig config;
-  ConfigFields(config).load_text(json["config"].get<std::string>(), file.string());
+  ConfigFields(config).load_text(json["config"].text(), file.string());
   TunedModel tuned;
-  tuned.options = {task_kind_from(json["task"].get<std::string>()), config.model, config.data, config.task};
+  tuned.options = {task_kind_from(json["task"].text()), config.model, config.data, config.task};
   tuned.tokenizer = load_tokenizer(folder);
   const HfBertConfig hf = read_hf_bert_config(folder);
   tuned.task = make_task(tuned.options, *tuned.tokenizer, hf.labels);
@@ -46,7 +49,22 @@ TunedModel load_tuned_model(const fs::path& folder) {
   return tuned;
 }
 
+std::filesystem::path vocabulary_of(const fs::path& folder) {
+  if (is_hf_folder(folder)) return folder;
+  const SavedBert saved = open_bert(folder);
+  check(!saved.tokenizer.empty(), "{} does not name its vocabulary; turn it into a Hugging Face folder with `triax convert --tokenizer DIR`",
+        saved.reader.path().string());
+  return saved.tokenizer;
+}
+
 std::unique_ptr<Bert> load_for_tuning(const fs::path& folder, const Task& task, uint64_t seed, std::vector<std::string>& fresh) {
+  if (!is_hf_folder(folder)) {
+    const SavedBert saved = open_bert(folder);
+    auto model = std::make_unique<Bert>(saved.run.model.bert(), task.head(), Recompute::none, true);
+    model->parameters().initialize({}, seed);
+    fresh = load_bert(saved, *model);
+    return model;
+  }
   const HfBertConfig hf = read_hf_bert_config(folder);
   const BertHeadConfig head = task.head();
   auto model = std::make_unique<Bert>(hf.model, head, Recompute::none, true);

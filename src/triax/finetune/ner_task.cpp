@@ -1,9 +1,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "triax/base/error.h"
+#include "triax/base/json.h"
 #include "triax/finetune/task.h"
 #include "triax/tasks/conll.h"
 #include "triax/tasks/entity_score.h"
@@ -85,13 +85,13 @@ class NerTask : public Task {
     for (size_t s = 0; s < set.sentences.size(); ++s) {
       const auto found = tags(set, s, logits, nullptr);
       const auto& words = set.file.sentences[s].words;
-      nlohmann::ordered_json entities = nlohmann::ordered_json::array();
+      Json entities = Json::array();
       for (const Entity& e : entities_of(found)) {
         std::string text;
         for (int64_t i = e.begin; i < e.end; ++i) text += (i > e.begin ? " " : "") + words[static_cast<size_t>(i)];
         entities.push_back({{"type", e.type}, {"begin", e.begin}, {"end", e.end}, {"text", text}});
       }
-      out += nlohmann::ordered_json{{"line", set.file.sentences[s].line}, {"words", words}, {"tags", found}, {"entities", entities}}.dump() + "\n";
+      out += Json{{"line", set.file.sentences[s].line}, {"words", words}, {"tags", found}, {"entities", entities}}.dump() + "\n";
     }
     return out;
   }
@@ -125,13 +125,13 @@ class NerTask : public Task {
     std::vector<uint64_t> places;
     for_each_line(text, [&](std::string_view line, uint64_t number) {
       if (line.find_first_not_of(" \t") == std::string_view::npos) return;
-      const auto json = nlohmann::json::parse(line.begin(), line.end(), nullptr, false);
+      const auto json = Json::parse_or_null(line);
       std::vector<std::string> words;
       if (json.is_object() && json.contains("words") && json["words"].is_array()) {
         for (const auto& word : json["words"])
-          if (word.is_string()) words.push_back(word);
-      } else if (json.is_object() && json.contains("text") && json["text"].is_string()) {
-        words = words_of(json["text"].get<std::string>());
+          if (word.is_text()) words.push_back(word.text());
+      } else if (json.is_object() && json.contains("text") && json["text"].is_text()) {
+        words = words_of(json["text"].text());
       }
       if (words.empty()) return refuse(reading, bad, fmt::format("{}: there is neither a list \"words\" nor a text \"text\"", place(path, number)));
       for (const std::string& word : words) lines += word + "\tO\n";

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "triax/base/error.h"
+#include "triax/base/json.h"
 #include "triax/finetune/task.h"
 #include "triax/tasks/span_select.h"
 #include "triax/tasks/squad_score.h"
@@ -14,7 +14,6 @@ namespace triax::finetune {
 namespace {
 
 using namespace tasks;
-using Json = nlohmann::ordered_json;
 
 struct QaSet : TaskSet {
   QuestionFile file;
@@ -86,7 +85,7 @@ class QaTask : public Task {
  private:
   // JSON lines: the first line alone is an object with a question.
   static bool is_lines(const std::string& text) {
-    const Json first = Json::parse(text.substr(0, text.find('\n')), nullptr, false);
+    const Json first = Json::parse_or_null(text.substr(0, text.find('\n')));
     return first.is_object() && first.contains("question") && first.contains("context");
   }
 
@@ -94,12 +93,12 @@ class QaTask : public Task {
     QuestionFile file;
     for_each_line(text, [&](std::string_view line, uint64_t number) {
       if (line.find_first_not_of(" \t") == std::string_view::npos) return;
-      const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
-      const auto has = [&](const char* key) { return json.is_object() && json.contains(key) && json[key].is_string(); };
+      const Json json = Json::parse_or_null(line);
+      const auto has = [&](const char* key) { return json.is_object() && json.contains(key) && json[key].is_text(); };
       if (!has("question") || !has("context"))
         return refuse(reading, file.bad, fmt::format("{}: there is no text \"question\" or no text \"context\"", place(path, number)));
-      file.contexts.push_back(json["context"]);
-      file.questions.push_back({has("id") ? json["id"].get<std::string>() : std::to_string(number), json["question"], "", file.contexts.size() - 1, {}, false});
+      file.contexts.push_back(json["context"].text());
+      file.questions.push_back({has("id") ? json["id"].text() : std::to_string(number), json["question"].text(), "", file.contexts.size() - 1, {}, false});
     });
     return file;
   }

@@ -1,9 +1,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "triax/base/config.h"
+#include "triax/base/json.h"
 #include "triax/base/text.h"
 #include "triax/finetune/tuner.h"
 #include "triax/tasks/records.h"
@@ -13,7 +13,6 @@
 namespace triax::finetune {
 namespace {
 
-using Json = nlohmann::ordered_json;
 
 // A number of every seed's score, in the order of the first seed.
 struct Row {

@@ -6,13 +6,13 @@
 #include <chrono>
 #include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 
 #include "triax/base/config.h"
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/json.h"
 #include "triax/base/log.h"
 #include "triax/base/progress.h"
 #include "triax/base/rng.h"
@@ -27,7 +27,6 @@ namespace triax::finetune {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
@@ -66,8 +65,10 @@ Json json_of(const State& s, const std::string& config) {
 }
 
 State state_from(const Json& json) {
-  State s{json.at("epoch"), json.at("step"), json.at("tokens"), json.at("best_epoch"), json.at("bad_epochs"), json.at("best"), json.at("done"), {}};
-  for (const Json& e : json.at("epochs")) s.epochs.push_back({e.at("epoch"), e.at("loss"), e.at("dev"), e.at("seconds"), e.at("tokens_per_second")});
+  State s{json["epoch"].integer(), json["step"].integer(), json["tokens"].integer(), json["best_epoch"].integer(), json["bad_epochs"].integer(),
+          json["best"].number(), json["done"].boolean(), {}};
+  for (const Json& e : json["epochs"])
+    s.epochs.push_back({e["epoch"].integer(), e["loss"].number(), e["dev"].number(), e["seconds"].number(), e["tokens_per_second"].number()});
   return s;
 }
 
@@ -112,7 +113,7 @@ class SeedRun {
   void load_state() {
     const fs::path file = folder_ / "state.json";
     if (!fs::exists(file)) return;
-    const Json json = Json::parse(read_file(file), nullptr, false);
+    const Json json = Json::parse_or_null(read_file(file));
     check(json.is_object() && json.contains("config"), "{}: is damaged; remove {} to begin anew", file.string(), folder_.string());
     check(json["config"] == identity_, "{}: belongs to a run with another configuration; choose another output.dir, or remove {}", file.string(), folder_.string());
     state_ = state_from(json);
@@ -281,7 +282,7 @@ Spread spread_of(const std::vector<double>& values) {
 
 TuningResult run_tuning(TaskKind kind, const FinetuneConfig& config, const std::function<void(int64_t)>& after_epoch) {
   check_config(config);
-  const auto tokenizer = load_tokenizer(config.model.path);
+  const auto tokenizer = load_tokenizer(vocabulary_of(config.model.path));
   const auto task = make_task({kind, config.model, config.data, config.task}, *tokenizer, {});
   const auto train = task->read(config.data.train, true), dev = task->read(config.data.dev, true);
   tell(*train, config.data.train);

@@ -26,7 +26,7 @@ struct Sequence {
 // Keys and values of all sequences: per layer [b, max_s, a, d].
 class KeyValueCache {
  public:
-  KeyValueCache(const GptConfig& config, DType dtype, int64_t sequences, int64_t max_length)
+  KeyValueCache(const ModelConfig& config, DType dtype, int64_t sequences, int64_t max_length)
       : row_(config.hidden_size), max_length_(max_length), dtype_(dtype) {
     const Shape shape = {sequences, max_length, config.num_heads, config.hidden_size / config.num_heads};
     for (int64_t i = 0; i < config.num_layers; ++i) {
@@ -70,11 +70,11 @@ class Pass {
     batch.tokens = {const_cast<int32_t*>(tokens.data()), {n}, DType::i32};
     batch.positions = {const_cast<int32_t*>(positions.data()), {n}, DType::i32};
     batch.layout.training = false;
-    GptWorkspace workspace;
+    StageWorkspace workspace;
     workspace.block = first_rows(workspace_, n);
     const BlockStash& stash = workspace.block.recomputed;
     Tensor x = hidden_[0].narrow(0, 0, n), y = hidden_[1].narrow(0, 0, n);
-    model_.embed(context_, batch, workspace, x);
+    model_.embed(context_, batch, {}, workspace, x);
     for (int64_t layer = 0; layer < model_.part().num_layers; ++layer) {
       model_.block(layer).project_qkv(context_, x, stash, workspace.block);
       attend(static_cast<size_t>(layer), stash, workspace.block.partial);
@@ -88,7 +88,7 @@ class Pass {
 
  private:
   void allocate(int64_t n, Arena& arena) {
-    const GptConfig& config = model_.config();
+    const ModelConfig& config = model_.config();
     const DType dtype = model_.parameters().compute_type();
     workspace_ = TransformerBlock::allocate_workspace(config.block(), {}, Recompute::full, dtype, n, false, arena);
     for (Tensor& x : hidden_) x = arena.allocate({n, config.hidden_size}, dtype);

@@ -1,15 +1,14 @@
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/json.h"
 #include "triax/models/hf_bert.h"
 
 namespace triax {
 namespace {
 
-using Json = nlohmann::ordered_json;
 
 struct Architecture {
   BertHead head;
@@ -25,8 +24,8 @@ constexpr std::array<Architecture, 6> kArchitectures = {{{BertHead::none, "BertM
 int64_t size_or(const Json& json, const char* key, int64_t fallback, const std::string& path) {
   if (!json.contains(key) || json[key].is_null()) return fallback;
   constexpr int64_t kLargest = int64_t{1} << 30;
-  check(json[key].is_number_integer(), "{}: \"{}\" is {}, not a whole number", path, key, json[key].dump());
-  const int64_t value = json[key];
+  check(json[key].is_integer(), "{}: \"{}\" is {}, not a whole number", path, key, json[key].dump());
+  const int64_t value = json[key].integer();
   check(value >= 1 && value <= kLargest, "{}: \"{}\" is {}, which is not a size", path, key, value);
   return value;
 }
@@ -34,15 +33,15 @@ int64_t size_or(const Json& json, const char* key, int64_t fallback, const std::
 double number_or(const Json& json, const char* key, double fallback, double largest, const std::string& path) {
   if (!json.contains(key) || json[key].is_null()) return fallback;
   check(json[key].is_number(), "{}: \"{}\" is {}, not a number", path, key, json[key].dump());
-  const double value = json[key];
+  const double value = json[key].number();
   check(value >= 0 && value <= largest, "{}: \"{}\" is {}; 0 to {} is expected", path, key, value, largest);
   return value;
 }
 
 std::string text_or(const Json& json, const char* key, const char* fallback, const std::string& path) {
   if (!json.contains(key) || json[key].is_null()) return fallback;
-  check(json[key].is_string(), "{}: \"{}\" is {}, not a text", path, key, json[key].dump());
-  return json[key];
+  check(json[key].is_text(), "{}: \"{}\" is {}, not a text", path, key, json[key].dump());
+  return json[key].text();
 }
 
 std::vector<std::string> labels_of(const Json& json, const std::string& path) {
@@ -51,8 +50,8 @@ std::vector<std::string> labels_of(const Json& json, const std::string& path) {
   const Json& names = json["id2label"];
   for (size_t i = 0; i < names.size(); ++i) {
     const std::string key = std::to_string(i);
-    check(names.contains(key) && names[key].is_string(), "{}: \"id2label\" has {} labels, but no name for {}", path, names.size(), key);
-    labels.push_back(names[key]);
+    check(names.contains(key) && names[key].is_text(), "{}: \"id2label\" has {} labels, but no name for {}", path, names.size(), key);
+    labels.push_back(names[key].text());
   }
   return labels;
 }
@@ -60,7 +59,7 @@ std::vector<std::string> labels_of(const Json& json, const std::string& path) {
 BertHeadConfig head_of(const Json& json, const std::vector<std::string>& labels, const std::string& path) {
   BertHeadConfig head;
   const bool named = json.contains("architectures") && json["architectures"].is_array() && json["architectures"].size() == 1 &&
-                     json["architectures"][0].is_string();
+                     json["architectures"][0].is_text();
   if (named)
     for (const Architecture& a : kArchitectures)
       if (json["architectures"][0] == a.name || json["architectures"][0] == "Megatron" + std::string(a.name)) head.head = a.head;
@@ -74,7 +73,7 @@ BertHeadConfig head_of(const Json& json, const std::vector<std::string>& labels,
 
 HfBertConfig read_hf_bert_config(const std::filesystem::path& directory) {
   const std::string path = (directory / "config.json").string();
-  const Json json = Json::parse(read_file(path), nullptr, false);
+  const Json json = Json::parse_or_null(read_file(path));
   check(json.is_object(), "{}: not a JSON object", path);
   const std::string type = text_or(json, "model_type", "", path);
   check(type == "bert" || type == "megatron-bert", "{}: \"model_type\" is \"{}\", neither \"bert\" nor \"megatron-bert\"", path, type);
@@ -110,7 +109,7 @@ HfBertConfig read_hf_bert_config(const std::filesystem::path& directory) {
 std::string hf_bert_config_json(const HfBertConfig& config) {
   const BertConfig& m = config.model;
   const auto architecture = std::find_if(kArchitectures.begin(), kArchitectures.end(), [&](const Architecture& a) { return a.head == config.head.head; });
-  Json json = {{"architectures", {(m.post_norm ? "" : "Megatron") + std::string(architecture->name)}},
+  Json json = {{"architectures", Json::array({(m.post_norm ? "" : "Megatron") + std::string(architecture->name)})},
                {"model_type", m.post_norm ? "bert" : "megatron-bert"},
                {"vocab_size", m.vocab_size},
                {"hidden_size", m.hidden_size},

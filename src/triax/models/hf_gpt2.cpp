@@ -115,7 +115,7 @@ void check_tied(SafetensorsDirectory& files, const std::string& embedding) {
 
 }  // namespace
 
-std::vector<NamedShape> gpt_tensors(const GptConfig& config) {
+std::vector<NamedShape> gpt_tensors(const ModelConfig& config) {
   const int64_t h = config.hidden_size, a = config.num_heads, f = config.ffn_size();
   std::vector<NamedShape> tensors = {{"embedding.token", {config.vocab_size, h}},
                                      {"embedding.position", {config.max_positions, h}}};

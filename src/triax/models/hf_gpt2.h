@@ -24,13 +24,13 @@
 #include <vector>
 
 #include "triax/checkpoint/safetensors.h"
-#include "triax/models/gpt_config.h"
+#include "triax/models/model_config.h"
 #include "triax/tensor/tensor.h"
 
 namespace triax {
 
 struct HfGpt2Config {
-  GptConfig model;
+  ModelConfig model;
   std::optional<int64_t> bos_token_id, eos_token_id;
 };
 
@@ -40,7 +40,7 @@ struct NamedShape {
 };
 
 // Every tensor of a GPT under our names, with global shapes (no vocabulary padding).
-std::vector<NamedShape> gpt_tensors(const GptConfig& config);
+std::vector<NamedShape> gpt_tensors(const ModelConfig& config);
 
 // config.json of a directory. What it leaves out is as in transformers. Throws Error, naming file and key,
 // for a model that is not GPT-2 or has a variation that triax does not compute.

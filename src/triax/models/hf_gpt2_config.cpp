@@ -1,25 +1,25 @@
-#include <nlohmann/json.hpp>
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/json.h"
 #include "triax/models/hf_gpt2.h"
 
 namespace triax {
 namespace {
 
-using Json = nlohmann::ordered_json;
 
 // A value of config.json, or what transformers takes when the key is absent.
 template <typename T>
 T value_or(const Json& json, const char* key, T fallback, const std::string& path) {
   if (!json.contains(key) || json[key].is_null()) return fallback;
   const Json& value = json[key];
-  const bool right = std::is_same_v<T, bool>          ? value.is_boolean()
-                     : std::is_same_v<T, std::string> ? value.is_string()
-                     : std::is_same_v<T, int64_t>     ? value.is_number_integer()
-                                                      : value.is_number();
-  check(right, "{}: \"{}\" is {}, which is not the right kind of value", path, key, value.dump());
-  return value.get<T>();
+  const auto need = [&](bool right) {
+    check(right, "{}: \"{}\" is {}, which is not the right kind of value", path, key, value.dump());
+  };
+  if constexpr (std::is_same_v<T, bool>) return need(value.is_boolean()), value.boolean();
+  if constexpr (std::is_same_v<T, std::string>) return need(value.is_text()), value.text();
+  if constexpr (std::is_same_v<T, int64_t>) return need(value.is_integer()), value.integer();
+  if constexpr (std::is_same_v<T, double>) return need(value.is_number()), value.number();
 }
 
 int64_t size_or(const Json& json, const char* key, int64_t fallback, const std::string& path) {
@@ -54,14 +54,14 @@ void refuse_variations(const Json& json, const std::string& path) {
 
 HfGpt2Config read_hf_gpt2_config(const std::filesystem::path& directory) {
   const std::string path = (directory / "config.json").string();
-  const Json json = Json::parse(read_file(path), nullptr, false);
+  const Json json = Json::parse_or_null(read_file(path));
   check(json.is_object(), "{}: not a JSON object", path);
   const auto type = value_or<std::string>(json, "model_type", "gpt2", path);
   check(type == "gpt2", "{}: \"model_type\" is \"{}\", not \"gpt2\"", path, type);
   refuse_variations(json, path);
 
   HfGpt2Config config;
-  GptConfig& model = config.model;
+  ModelConfig& model = config.model;
   model.vocab_size = size_or(json, "vocab_size", 50257, path);
   model.max_positions = size_or(json, "n_positions", 1024, path);
   model.hidden_size = size_or(json, "n_embd", 768, path);
@@ -81,10 +81,10 @@ HfGpt2Config read_hf_gpt2_config(const std::filesystem::path& directory) {
 }
 
 std::string hf_gpt2_config_json(const HfGpt2Config& config, DType dtype) {
-  const GptConfig& model = config.model;
+  const ModelConfig& model = config.model;
   const auto or_null = [](std::optional<int64_t> value) { return value ? Json(*value) : Json(nullptr); };
   const Json json = {
-      {"architectures", {"GPT2LMHeadModel"}},
+      {"architectures", Json::array({"GPT2LMHeadModel"})},
       {"model_type", "gpt2"},
       {"vocab_size", model.vocab_size},
       {"n_positions", model.max_positions},

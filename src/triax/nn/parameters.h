@@ -45,6 +45,7 @@ struct Segment {
 struct ParameterUnit {
   std::string name;
   bool is_layer = false;  // one of many alike, used one after the other
+  bool sees_all_tokens = false;  // also with sequence parallelism: every rank has the gradients of all of them
   int64_t begin = 0, size = 0;
   std::array<Segment, 2> segments;      // matrices, then the rest
   int64_t replicated_begin = 0, replicated_end = 0;  // what every tensor-parallel rank holds whole
@@ -58,6 +59,7 @@ size_t weight_bytes(const ParameterUnit& unit, DType compute_type);
 class ParameterTable {
  public:
   int begin_unit(std::string name, bool is_layer = false);  // add() adds to this one; returns its number
+  void sees_all_tokens() { units_.back().sees_all_tokens = true; }  // of the unit begun last
   int add(ParameterSpec spec);       // returns the index of the new parameter
   // Fixes the flat layout; every segment can be cut into `shards` equal parts.
   void lay_out(int shards);

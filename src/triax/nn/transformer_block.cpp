@@ -71,10 +71,7 @@ TransformerBlock::TransformerBlock(const BlockConfig& config, int64_t layer,
       layer_(layer),
       p_(indices),
       parameters_(&parameters),
-      parallel_(parallel) {
-  check(!config.post_norm || !parallel.splits_tokens(),
-        "post-LayerNorm layers do not split tokens; switch sequence_parallel off");
-}
+      parallel_(parallel) {}
 
 BlockStash TransformerBlock::allocate_stash(const BlockConfig& config,
                                             const TensorParallel& parallel, Recompute recompute,
@@ -95,7 +92,7 @@ BlockStash TransformerBlock::allocate_stash(const BlockConfig& config,
   stash.mlp_pre = arena.allocate({n, f}, dtype);
   if (config.post_norm) stash.output_sum = arena.allocate({r, h}, dtype);
   if (recompute == Recompute::none) {
-    if (!config.post_norm) stash.attention_norm = arena.allocate({n, h}, dtype);
+    if (!config.post_norm || parallel.splits_tokens()) stash.attention_norm = arena.allocate({n, h}, dtype);
     stash.mlp_norm = arena.allocate({n, h}, dtype);
     stash.mlp_act = arena.allocate({n, f}, dtype);
   }
@@ -175,8 +172,12 @@ void TransformerBlock::project_qkv(const Context& context, const Tensor& input,
                                    const BlockStash& stash, BlockWorkspace& workspace) const {
   const Tensor qkv_weight = weight(p_.qkv_weight).reshape({-1, config_.hidden_size});
   const Tensor qkv_bias = weight(p_.qkv_bias).reshape({-1});
-  if (config_.post_norm) return linear_forward(context, input, qkv_weight, qkv_bias, rows(stash.qkv));
   const Tensor full = stash.attention_norm.defined() ? stash.attention_norm : workspace.norm;
+  if (config_.post_norm) {
+    const Tensor all = parallel_.splits_tokens() ? full : input;
+    parallel_.gather(input, all);
+    return linear_forward(context, all, qkv_weight, qkv_bias, rows(stash.qkv));
+  }
   const Tensor shard = parallel_.splits_tokens() ? workspace.shard : full;
   layernorm_forward(context, input, weight(p_.attention_norm_weight),
                     weight(p_.attention_norm_bias), config_.layernorm_epsilon, shard,
@@ -217,21 +218,24 @@ void TransformerBlock::finish(const Context& context, const TokenLayout& layout,
 void TransformerBlock::finish_post_norm(const Context& context, const TokenLayout& layout, const Tensor& input,
                                         const BlockStash& stash, BlockWorkspace& workspace,
                                         const Tensor& output) const {
-  const int64_t n = stash.qkv.dim(0);
+  const int64_t n = stash.qkv.dim(0), r = input.dim(0);
   const Tensor& partial = workspace.partial;
+  const Tensor reduced = parallel_.splits_tokens() ? workspace.shard : partial;
   linear_forward(context, rows(stash.attention), weight(p_.attention_output_weight), {}, partial);
-  parallel_.reduce(partial, {});
-  bias_dropout_residual_forward(context, partial, weight(p_.attention_output_bias), input,
+  parallel_.reduce(partial, reduced);
+  bias_dropout_residual_forward(context, reduced, weight(p_.attention_output_bias), input,
                                 dropout(layout, attention_output, config_.hidden_dropout, n), stash.residual);
-  const Tensor y = stash.mlp_norm.defined() ? stash.mlp_norm : workspace.norm;
+  const Tensor full = stash.mlp_norm.defined() ? stash.mlp_norm : workspace.norm;
+  const Tensor y = full.narrow(0, parallel_.first_row(n), r);
   layernorm_forward(context, stash.residual, weight(p_.attention_norm_weight), weight(p_.attention_norm_bias),
                     config_.layernorm_epsilon, y, stash.attention_norm_mean, stash.attention_norm_rstd);
+  parallel_.gather(y, full);
   const Tensor act = stash.mlp_act.defined() ? stash.mlp_act : workspace.act;
-  linear_activation_forward(context, y, weight(p_.mlp_up_weight), weight(p_.mlp_up_bias), config_.activation,
+  linear_activation_forward(context, full, weight(p_.mlp_up_weight), weight(p_.mlp_up_bias), config_.activation,
                             stash.mlp_pre, act);
   linear_forward(context, act, weight(p_.mlp_down_weight), {}, partial);
-  parallel_.reduce(partial, {});
-  bias_dropout_residual_forward(context, partial, weight(p_.mlp_down_bias), y,
+  parallel_.reduce(partial, reduced);
+  bias_dropout_residual_forward(context, reduced, weight(p_.mlp_down_bias), y,
                                 dropout(layout, mlp_output, config_.hidden_dropout, n), stash.output_sum);
   layernorm_forward(context, stash.output_sum, weight(p_.mlp_norm_weight), weight(p_.mlp_norm_bias),
                     config_.layernorm_epsilon, output, stash.mlp_norm_mean, stash.mlp_norm_rstd);
@@ -284,7 +288,12 @@ Tensor TransformerBlock::mlp_norm_again(const Context& context, const BlockStash
 
 Tensor TransformerBlock::attention_norm_again(const Context& context, const Tensor& input, const BlockStash& stash,
                                               BlockWorkspace& workspace) const {
-  if (config_.post_norm) return input;
+  if (config_.post_norm) {  // no norm stands there, but all tokens are needed
+    if (!parallel_.splits_tokens()) return input;
+    if (stash.attention_norm.defined()) return stash.attention_norm;
+    parallel_.gather(input, workspace.norm);
+    return workspace.norm;
+  }
   return norm_again(context, input, p_.attention_norm_weight, p_.attention_norm_bias, stash.attention_norm,
                     workspace);
 }

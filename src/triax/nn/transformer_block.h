@@ -35,7 +35,7 @@ struct BlockConfig {
   float layernorm_epsilon = 1e-5f;
   Activation activation = Activation::gelu_tanh;
   bool causal = true;
-  bool post_norm = false;  // without sequence parallelism
+  bool post_norm = false;
   float hidden_dropout = 0, attention_dropout = 0;
   float init_std = 0.02f, output_init_std = 0.02f;
 
@@ -67,7 +67,7 @@ struct TokenLayout {
 // computed again: micro-batches of one layer may differ in it.
 struct BlockStash {
   Tensor attention_norm_mean, attention_norm_rstd;  // f32 [r]
-  Tensor attention_norm;                            // [n, h]    none only, and pre-LayerNorm
+  Tensor attention_norm;                            // [n, h]    none only; post-LayerNorm: the input, where tokens are split
   Tensor qkv;                                       // [n, 3, a', d]
   Tensor attention;                                 // [n, a', d]
   Tensor lse;                                       // f32 [a', n]

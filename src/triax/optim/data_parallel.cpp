@@ -157,7 +157,7 @@ void DataParallel::gradients_added(int unit) {
 void DataParallel::reduce(int unit, Requests& requests) {
   const ParameterUnit& all = parameters_->table().units()[static_cast<size_t>(unit)];
   const Tensor gradients = parameters_->unit_gradients(unit);
-  if (tensor_ && all.replicated_end > all.replicated_begin)
+  if (tensor_ && !all.sees_all_tokens && all.replicated_end > all.replicated_begin)
     tensor_->all_reduce(gradients.narrow(0, all.replicated_begin - all.begin, all.replicated_end - all.replicated_begin));
   if (!data_) return;
   if (!parameters_->sharding().state()) {

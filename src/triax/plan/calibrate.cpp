@@ -10,7 +10,7 @@
 #include "triax/kernels/elementwise.h"
 #include "triax/kernels/linear.h"
 #include "triax/kernels/peak.h"
-#include "triax/models/gpt.h"
+#include "triax/models/stage_model.h"
 #include "triax/optim/optimizer.h"
 
 namespace triax {
@@ -98,26 +98,33 @@ class PartTimer {
  public:
   PartTimer(World& world, const RunConfig& run, const ModelPart& part, int t, double seconds)
       : world_(world), seconds_(seconds), group_(0, t),
-        shape_{run.model, part, {.group = &group_, .sequence_parallel = false}, run.train.recompute, run.engine().compute_type()},
-        n_(run.train.micro_batch_size * run.train.sequence_length), model_(shape_, true),
+        shape_{run.model, part, {.group = &group_, .sequence_parallel = false}, run.train.recompute, run.engine().compute_type(),
+               run.train.micro_batch_size},
+        n_(run.train.micro_batch_size * run.train.sequence_length), owner_(make_stage_model(shape_, true)), model_(*owner_),
         arena_("calibration", bytes()), stash_(model_.allocate_stash(n_, arena_)),
-        workspace_(model_.allocate_workspace(n_, true, arena_)), deferred_(Gpt::allocate_deferred(shape_, n_, arena_)),
+        workspace_(model_.allocate_workspace(n_, true, arena_)), deferred_(StageModel::allocate_deferred(shape_, n_, arena_)),
         input_(arena_.allocate({n_, run.model.hidden_size}, shape_.compute_type)),
         output_(arena_.allocate({n_, run.model.hidden_size}, shape_.compute_type)),
         gradient_(arena_.allocate({n_, run.model.hidden_size}, shape_.compute_type)), tokens_(static_cast<size_t>(n_)),
-        positions_(static_cast<size_t>(n_)), weights_(static_cast<size_t>(n_), 1.0f / static_cast<float>(n_)) {
+        positions_(static_cast<size_t>(n_)), types_(static_cast<size_t>(n_)), order_(static_cast<size_t>(run.train.micro_batch_size)),
+        weights_(static_cast<size_t>(n_), 1.0f / static_cast<float>(n_)), order_weights_(order_.size(), 1.0f) {
     model_.parameters().initialize(context_, 1);
     model_.parameters().refresh_copies(context_);
     fill(context_, model_.parameters().flat_gradient(), 0.0f);
     fill(context_, input_, 0.5f), fill(context_, gradient_, 1e-4f);
     const int64_t s = run.train.sequence_length;
     for (int64_t i = 0; i < n_; ++i) {
+      // Of a BERT, about the published share is masked.
+      if (run.model.is_bert() && static_cast<double>(i % 20) >= 20 * kMaskedShare) weights_[static_cast<size_t>(i)] = 0;
       tokens_[static_cast<size_t>(i)] = static_cast<int32_t>(i * 7919 % run.model.vocab_size);
       positions_[static_cast<size_t>(i)] = static_cast<int32_t>(i % s);
     }
     for (int64_t i = 0; i < run.train.micro_batch_size; ++i) spans_.push_back({i * s, s});
     batch_.tokens = batch_.targets = {tokens_.data(), {n_}, DType::i32};
     batch_.positions = {positions_.data(), {n_}, DType::i32};
+    batch_.types = {types_.data(), {n_}, DType::i32};
+    batch_.order = {order_.data(), {run.train.micro_batch_size}, DType::i32};
+    batch_.order_weights = {order_weights_.data(), {run.train.micro_batch_size}, DType::f32};
     batch_.weights = {weights_.data(), {n_}, DType::f32};
     batch_.layout = {.spans = spans_, .max_length = s, .first_token = 0, .seed = 1, .step = 1, .training = true};
   }
@@ -148,9 +155,9 @@ class PartTimer {
  private:
   size_t bytes() const {
     Arena measuring;
-    Gpt::allocate_stash(shape_, n_, measuring);
-    Gpt::allocate_workspace(shape_, n_, true, measuring);
-    Gpt::allocate_deferred(shape_, n_, measuring);
+    StageModel::allocate_stash(shape_, n_, measuring);
+    StageModel::allocate_workspace(shape_, n_, true, measuring);
+    StageModel::allocate_deferred(shape_, n_, measuring);
     for (int i = 0; i < 3; ++i) measuring.allocate({n_, shape_.config.hidden_size}, shape_.compute_type);
     return measuring.peak() + 8 * Arena::kAlignment;
   }
@@ -158,17 +165,18 @@ class PartTimer {
   World& world_;
   double seconds_;
   AbsentGroup group_;
-  GptShape shape_;
+  StageShape shape_;
   int64_t n_;
   Context context_;
-  Gpt model_;
+  std::unique_ptr<StageModel> owner_;
+  StageModel& model_;
   Arena arena_;
-  GptStash stash_;
-  GptWorkspace workspace_;
-  GptDeferred deferred_;
+  StageStash stash_;
+  StageWorkspace workspace_;
+  StageDeferred deferred_;
   Tensor input_, output_, gradient_;
-  std::vector<int32_t> tokens_, positions_;
-  std::vector<float> weights_;
+  std::vector<int32_t> tokens_, positions_, types_, order_;
+  std::vector<float> weights_, order_weights_;
   std::vector<Span> spans_;
   MicroBatch batch_;
 };

@@ -10,29 +10,29 @@ namespace {
 struct Sizes {
   double h, L, V, s, B;
 };
-Sizes sizes(const GptConfig& model, int64_t sequence_length, int64_t batch) {
+Sizes sizes(const ModelConfig& model, int64_t sequence_length, int64_t batch) {
   return {static_cast<double>(model.hidden_size), static_cast<double>(model.num_layers),
           static_cast<double>(model.vocab_size), static_cast<double>(sequence_length), static_cast<double>(batch)};
 }
 
 }  // namespace
 
-double published_parameters(const GptConfig& model, int64_t sequence_length) {
+double published_parameters(const ModelConfig& model, int64_t sequence_length) {
   const auto [h, L, V, s, B] = sizes(model, sequence_length, 1);
   return 12 * L * h * h * (1 + 13 / (12 * h) + (V + s) / (12 * L * h));
 }
 
-double published_flops(const GptConfig& model, int64_t sequence_length, int64_t global_batch_size) {
+double published_flops(const ModelConfig& model, int64_t sequence_length, int64_t global_batch_size) {
   const auto [h, L, V, s, B] = sizes(model, sequence_length, global_batch_size);
   return 96 * B * s * L * h * h * (1 + s / (6 * h) + V / (16 * L * h));
 }
 
-double published_model_flops(const GptConfig& model, int64_t sequence_length, int64_t global_batch_size) {
+double published_model_flops(const ModelConfig& model, int64_t sequence_length, int64_t global_batch_size) {
   const auto [h, L, V, s, B] = sizes(model, sequence_length, global_batch_size);
   return 72 * B * s * L * h * h * (1 + s / (6 * h) + V / (12 * L * h));
 }
 
-double published_selective_flops(const GptConfig& model, int64_t sequence_length, int64_t global_batch_size) {
+double published_selective_flops(const ModelConfig& model, int64_t sequence_length, int64_t global_batch_size) {
   const auto [h, L, V, s, B] = sizes(model, sequence_length, global_batch_size);
   return 72 * B * s * L * h * h * (1 + s / (3 * h) + V / (12 * L * h));
 }

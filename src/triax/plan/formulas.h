@@ -6,18 +6,18 @@
 
 #include <cstdint>
 
-#include "triax/models/gpt_config.h"
+#include "triax/models/model_config.h"
 
 namespace triax {
 
 // Eq. 2 of Narayanan et al. 2021.
-double published_parameters(const GptConfig& model, int64_t sequence_length);
+double published_parameters(const ModelConfig& model, int64_t sequence_length);
 // Eq. 3: FLOPs of one iteration with every layer computed a second time in the backward.
-double published_flops(const GptConfig& model, int64_t sequence_length, int64_t global_batch_size);
+double published_flops(const ModelConfig& model, int64_t sequence_length, int64_t global_batch_size);
 // Eq. 7 of Korthikanti et al. 2022: the same without the second forward ("model FLOPs"), and Eq. 8, with only the
 // attention computed again ("hardware FLOPs" of selective recomputation).
-double published_model_flops(const GptConfig& model, int64_t sequence_length, int64_t global_batch_size);
-double published_selective_flops(const GptConfig& model, int64_t sequence_length, int64_t global_batch_size);
+double published_model_flops(const ModelConfig& model, int64_t sequence_length, int64_t global_batch_size);
+double published_selective_flops(const ModelConfig& model, int64_t sequence_length, int64_t global_batch_size);
 // Eq. 4: days for `tokens` with `parameters` on `devices` that do `flops_per_second` each.
 double published_days(double tokens, double parameters, double devices, double flops_per_second);
 

@@ -118,14 +118,16 @@ ChunkTimes head_times(const CostShape& c) {
     times.backward_input.gemm = c.hardware->profile.head_backward[static_cast<size_t>(i)];
     return times;
   }
-  const double logits = c.n * c.vocabulary / c.t;
-  times.forward.gemm = gemm(c, c.n, c.vocabulary / c.t, c.h);
+  const bool bert = c.plan->model.is_bert();
+  const double n = bert ? kMaskedShare * c.n : c.n;  // tokens with logits
+  const double logits = n * c.vocabulary / c.t;
+  times.forward.gemm = gemm(c, n, c.vocabulary / c.t, c.h) + (bert ? gemm(c, n, c.h, c.h) : 0);
   // A norm; logits cast to fp32, their maximum, exponentials and sum.
   times.forward.memory = memory_seconds(c.hardware->device, 4 * c.n * c.h + 30 * logits, 12);
-  times.backward_input.gemm = gemm(c, c.n, c.h, c.vocabulary / c.t);
+  times.backward_input.gemm = gemm(c, n, c.h, c.vocabulary / c.t) + (bert ? gemm(c, n, c.h, c.h) : 0);
   times.backward_input.memory = memory_seconds(c.hardware->device, 8 * c.n * c.h + 14 * logits, 6);
-  times.backward_input.tensor = 2 * tensor_gather(c);
-  times.backward_weight.gemm = gemm(c, c.vocabulary / c.t, c.h, c.n);
+  times.backward_input.tensor = (bert ? kMaskedShare : 1) * 2 * tensor_gather(c);
+  times.backward_weight.gemm = gemm(c, c.vocabulary / c.t, c.h, n) + (bert ? gemm(c, c.h, c.h, n) : 0);
   return times;
 }
 

@@ -43,7 +43,7 @@ RankMemory gpu_rank(const StepPlan& plan, const Hardware& hardware, int rank) {
   const LayerShape layer{c.s, c.b, c.h, c.a, c.t};
   const double kept = layer_activation_bytes(layer, plan.recompute, c.sequence_parallel);
   const double whole = layer_activation_bytes(layer, Recomputation::none, c.sequence_parallel);
-  const double logits = rank == p - 1 ? 6 * c.n * c.vocabulary / c.t : 0;
+  const double logits = rank == p - 1 ? 6 * (plan.model.is_bert() ? kMaskedShare : 1) * c.n * c.vocabulary / c.t : 0;
   RankMemory memory;
   const auto add = [&](const char* purpose, double bytes) {
     if (bytes > 0) memory.uses.push_back({purpose, static_cast<size_t>(bytes)});

@@ -132,13 +132,20 @@ double data_seconds(const StepPlan& plan, const Hardware& hardware, double weigh
 // Gradients to fp32, checked, normed, clipped; Adam; weights rounded again: about 60 bytes a parameter.
 constexpr double kOptimizerBytes = 60;
 
+// "Model FLOPs": Eq. 7 of Korthikanti et al. 2022, or for a BERT, whose head no paper counts, as the trainer counts them.
+double model_flops(const StepPlan& plan) {
+  if (!plan.model.is_bert()) return published_model_flops(plan.model, plan.sequence_length, plan.global_batch_size);
+  return plan.model.flops_per_token(plan.sequence_length) * static_cast<double>(plan.global_batch_size * plan.sequence_length);
+}
+
 double flops_as_published(const StepPlan& plan) {
+  if (plan.model.is_bert()) return model_flops(plan);
   switch (plan.recompute) {
     case Recomputation::full: return published_flops(plan.model, plan.sequence_length, plan.global_batch_size);
     case Recomputation::selective: return published_selective_flops(plan.model, plan.sequence_length, plan.global_batch_size);
     case Recomputation::none: break;
   }
-  return published_model_flops(plan.model, plan.sequence_length, plan.global_batch_size);
+  return model_flops(plan);
 }
 
 // Expected largest of n draws from a normal distribution, in standard deviations.
@@ -179,6 +186,8 @@ double parameters_of_rank(const StepPlan& plan, int rank) {
   const auto table = static_cast<double>(plan.model.padded_vocab_size(static_cast<int>(plan.tensor_parallel))) * h;
   if (rank == 0) weights += table + static_cast<double>(plan.model.max_positions) * h;
   if (rank == plan.pipeline_parallel - 1 && plan.pipeline_parallel > 1) weights += table;
+  if (rank == plan.pipeline_parallel - 1 && plan.model.is_bert())  // not split
+    weights += static_cast<double>(plan.tensor_parallel) * 2 * h * h;
   return weights / static_cast<double>(plan.tensor_parallel);
 }
 
@@ -212,8 +221,7 @@ StepPrediction predict_step(const StepPlan& plan, const Hardware& hardware, Deta
   result.seconds = result.pipeline_seconds + result.data_seconds + result.optimizer_seconds + result.straggler_seconds;
   const double devices = static_cast<double>(plan.devices());
   result.tflops_per_device = flops_as_published(plan) / (devices * result.seconds) / 1e12;
-  result.mfu = published_model_flops(plan.model, plan.sequence_length, plan.global_batch_size) /
-               (devices * result.seconds * hardware.device.peak_flops);
+  result.mfu = model_flops(plan) / (devices * result.seconds * hardware.device.peak_flops);
   result.tokens_per_second = static_cast<double>(plan.global_batch_size * plan.sequence_length) / result.seconds;
   return result;
 }

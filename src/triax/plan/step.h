@@ -18,7 +18,7 @@ namespace triax {
 
 // What is asked: a model, a batch, a grid.
 struct StepPlan {
-  GptConfig model;
+  ModelConfig model;
   int64_t sequence_length = 2048;
   int64_t micro_batch_size = 1, global_batch_size = 1;
   int64_t tensor_parallel = 1, pipeline_parallel = 1, data_parallel = 1, virtual_pipeline = 1;

@@ -14,17 +14,17 @@ namespace {
 // "exact_answer" is a text, a list of texts (synonyms of one answer), or a list of such lists. False for
 // anything else.
 bool read_answers(const Json& json, std::vector<std::vector<std::string>>& answers) {
-  if (json.is_string()) return answers.push_back({json.get<std::string>()}), true;
+  if (json.is_text()) return answers.push_back({json.text()}), true;
   if (!json.is_array()) return false;
   std::vector<std::string> synonyms;
   for (const Json& item : json) {
-    if (item.is_string()) {
-      synonyms.push_back(item);
+    if (item.is_text()) {
+      synonyms.push_back(item.text());
     } else if (item.is_array()) {
       std::vector<std::string> inner;
       for (const Json& text : item) {
-        if (!text.is_string()) return false;
-        inner.push_back(text);
+        if (!text.is_text()) return false;
+        inner.push_back(text.text());
       }
       if (!inner.empty()) answers.push_back(std::move(inner));
     } else {
@@ -44,8 +44,8 @@ std::string read_question(const Json& json, FactoidQuestion& q) {
   if (json.contains("snippets")) {
     if (!json["snippets"].is_array()) return "\"snippets\" is not a list";
     for (const Json& snippet : json["snippets"]) {
-      if (!snippet.is_object() || !snippet.contains("text") || !snippet["text"].is_string()) return "a snippet has no \"text\"";
-      q.snippets.push_back(snippet["text"]);
+      if (!snippet.is_object() || !snippet.contains("text") || !snippet["text"].is_text()) return "a snippet has no \"text\"";
+      q.snippets.push_back(snippet["text"].text());
     }
   }
   if (json.contains("exact_answer") && !read_answers(json["exact_answer"], q.answers))
@@ -65,7 +65,7 @@ std::optional<ByteRange> find_ignoring_case(const std::string& context, const st
 }  // namespace
 
 FactoidFile parse_bioasq(std::string_view text, const std::filesystem::path& path, const ReadOptions& options) {
-  const Json root = parse_json(text, path);
+  const Json root = Json::parse(text, path.string());
   check(root.is_object() && root.contains("questions") && root["questions"].is_array(),
         "{}: there is no \"questions\" list at its top, as BioASQ has", path.string());
   FactoidFile file;

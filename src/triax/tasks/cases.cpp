@@ -53,23 +53,22 @@ class Reader {
 
 // Why the line is no case, or nothing.
 std::string read_json_case(std::string_view line, const CaseFields& fields, TextCase& c) {
-  const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
-  if (json.is_discarded()) return "not JSON";
-  if (!json.is_object()) return "not a JSON object";
+  const Json json = Json::parse_or_null(line);
+  if (!json.is_object()) return json.is_null() ? "not JSON" : "not a JSON object";
   const auto text = json.find(fields.text);
-  if (text == json.end() || !text->is_string()) return fmt::format("there is no text \"{}\"", fields.text);
-  c.text = *text;
+  if (!text || !text->is_text()) return fmt::format("there is no text \"{}\"", fields.text);
+  c.text = text->text();
   if (!fields.pair.empty()) {
     const auto pair = json.find(fields.pair);
-    if (pair == json.end() || !pair->is_string()) return fmt::format("there is no text \"{}\"", fields.pair);
-    c.pair = *pair;
+    if (!pair || !pair->is_text()) return fmt::format("there is no text \"{}\"", fields.pair);
+    c.pair = pair->text();
   }
   if (!fields.choices.empty()) {
     const auto choices = json.find(fields.choices);
-    if (choices == json.end() || !choices->is_array() || choices->size() < 2) return fmt::format("\"{}\" is not a list of choices", fields.choices);
+    if (!choices || !choices->is_array() || choices->size() < 2) return fmt::format("\"{}\" is not a list of choices", fields.choices);
     for (const Json& choice : *choices) {
-      if (!choice.is_string()) return fmt::format("a choice of \"{}\" is not a text", fields.choices);
-      c.choices.push_back(choice);
+      if (!choice.is_text()) return fmt::format("a choice of \"{}\" is not a text", fields.choices);
+      c.choices.push_back(choice.text());
     }
   }
   if (!fields.label.empty()) c.label = string_or(json, fields.label.c_str());

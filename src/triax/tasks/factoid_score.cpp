@@ -21,14 +21,14 @@ bool is_right(const FactoidQuestion& question, const std::string& candidate) {
 
 std::vector<std::string> candidates_of(const Json& json, const std::string& where) {
   std::vector<std::string> candidates;
-  if (json.is_string()) candidates.push_back(json);
+  if (json.is_text()) candidates.push_back(json.text());
   if (json.is_array())
     for (const Json& item : json) {
-      const Json& text = item.is_array() && !item.empty() ? item.front() : item;
-      check(text.is_string(), "{}: a candidate is not a text", where);
-      candidates.push_back(text);
+      const Json& text = item.is_array() && !item.empty() ? item[size_t{0}] : item;
+      check(text.is_text(), "{}: a candidate is not a text", where);
+      candidates.push_back(text.text());
     }
-  check(json.is_string() || json.is_array(), "{}: the answer is neither a text nor a list of candidates", where);
+  check(json.is_text() || json.is_array(), "{}: the answer is neither a text nor a list of candidates", where);
   return candidates;
 }
 
@@ -56,7 +56,7 @@ FactoidScore score_factoid(const FactoidFile& gold, const std::map<std::string, 
 }
 
 std::map<std::string, std::vector<std::string>> read_factoid_predictions(const std::filesystem::path& path) {
-  const Json root = parse_json(read_text(path), path);
+  const Json root = Json::parse(read_text(path), path.string());
   check(root.is_object(), "{}: not a JSON object", path.string());
   std::map<std::string, std::vector<std::string>> predictions;
   if (root.contains("questions") && root["questions"].is_array()) {
@@ -69,20 +69,20 @@ std::map<std::string, std::vector<std::string>> read_factoid_predictions(const s
       predictions[string_or(question, "id")] = candidates_of(question["exact_answer"], where);
     }
   } else {
-    for (const auto& [id, value] : root.items()) predictions[id] = candidates_of(value, path.string() + ": question " + id);
+    for (const auto& [id, value] : root.members()) predictions[id] = candidates_of(value, path.string() + ": question " + id);
   }
   return predictions;
 }
 
 std::string factoid_predictions_json(const FactoidFile& gold, const std::map<std::string, std::vector<std::string>>& candidates) {
-  OrderedJson questions = OrderedJson::array();
+  Json questions = Json::array();
   for (const FactoidQuestion& question : gold.questions) {
-    OrderedJson answers = OrderedJson::array();
+    Json answers = Json::array();
     if (const auto found = candidates.find(question.id); found != candidates.end())
-      for (size_t i = 0; i < std::min(found->second.size(), kCandidates); ++i) answers.push_back(OrderedJson::array({found->second[i]}));
+      for (size_t i = 0; i < std::min(found->second.size(), kCandidates); ++i) answers.push_back(Json::array({found->second[i]}));
     questions.push_back({{"id", question.id}, {"type", "factoid"}, {"body", question.text}, {"exact_answer", answers}});
   }
-  return OrderedJson{{"questions", questions}}.dump(1) + "\n";
+  return Json{{"questions", questions}}.dump(1) + "\n";
 }
 
 }  // namespace triax::tasks

@@ -16,7 +16,7 @@ std::vector<PredictedLabel> read_labels(const std::filesystem::path& path, const
       labels.push_back({"", std::string(trim(tab == std::string_view::npos ? text : text.substr(tab + 1)))});
       return;
     }
-    const Json json = Json::parse(text.begin(), text.end(), nullptr, false);
+    const Json json = Json::parse_or_null(text);
     check(json.is_object(), "{}: not a JSON object", place(path, number));
     std::string label = string_or(json, field.c_str());
     check(!label.empty(), "{}: there is no \"{}\"", place(path, number), field);

@@ -10,13 +10,13 @@ namespace triax::tasks {
 namespace {
 
 bool all_texts(const Json& list) {
-  return list.is_array() && std::all_of(list.begin(), list.end(), [](const Json& item) { return item.is_string(); });
+  return list.is_array() && std::all_of(list.begin(), list.end(), [](const Json& item) { return item.is_text(); });
 }
 
 // Why the object is no RACE passage, or nothing.
 std::string complaint(const Json& json) {
-  if (!json.is_object()) return "not a JSON object";
-  if (!json.contains("article") || !json["article"].is_string()) return "there is no text \"article\"";
+  if (!json.is_object()) return json.is_null() ? "not JSON" : "not a JSON object";
+  if (!json.contains("article") || !json["article"].is_text()) return "there is no text \"article\"";
   if (!json.contains("questions") || !all_texts(json["questions"])) return "\"questions\" is not a list of texts";
   if (!json.contains("options") || !json["options"].is_array()) return "there is no list \"options\"";
   const size_t count = json["questions"].size();
@@ -26,7 +26,7 @@ std::string complaint(const Json& json) {
   if (!json.contains("answers")) return {};
   if (!all_texts(json["answers"]) || json["answers"].size() != count) return fmt::format("\"answers\" are not {} letters", count);
   for (size_t i = 0; i < count; ++i) {
-    const std::string letter = json["answers"][i];
+    const std::string letter = json["answers"][i].text();
     if (letter.size() != 1 || letter[0] < 'A' || static_cast<size_t>(letter[0] - 'A') >= json["options"][i].size())
       return fmt::format("the answer \"{}\" is none of the {} options", excerpt(letter), json["options"][i].size());
   }
@@ -37,10 +37,10 @@ void take(const Json& json, uint64_t line, std::vector<TextCase>& cases) {
   for (size_t i = 0; i < json["questions"].size(); ++i) {
     TextCase c;
     c.id = fmt::format("{}-{}", json.contains("id") ? string_or(json, "id") : std::to_string(line), i);
-    c.text = json["article"];
-    c.pair = json["questions"][i];
-    for (const Json& option : json["options"][i]) c.choices.push_back(option);
-    if (json.contains("answers")) c.label = std::to_string(json["answers"][i].get<std::string>()[0] - 'A');
+    c.text = json["article"].text();
+    c.pair = json["questions"][i].text();
+    for (const Json& option : json["options"][i]) c.choices.push_back(option.text());
+    if (json.contains("answers")) c.label = std::to_string(json["answers"][i].text()[0] - 'A');
     c.line = line;
     cases.push_back(std::move(c));
   }
@@ -51,13 +51,13 @@ void take(const Json& json, uint64_t line, std::vector<TextCase>& cases) {
 CaseFile parse_race(std::string_view text, const std::filesystem::path& path, const ReadOptions& options) {
   CaseFile file;
   const auto object = [&](std::string_view piece, uint64_t line) {
-    const Json json = Json::parse(piece.begin(), piece.end(), nullptr, false);
-    const std::string wrong = json.is_discarded() ? "not JSON" : complaint(json);
+    const Json json = Json::parse_or_null(piece);
+    const std::string wrong = complaint(json);
     if (wrong.empty()) return take(json, line, file.cases);
     refuse(options, file.bad, fmt::format("{}: {}", place(path, line), wrong));
   };
   // One object over several lines is a whole file; else each line is one.
-  if (Json::accept(text.begin(), text.end())) {
+  if (!Json::parse_or_null(text).is_null()) {
     object(text, 1);
   } else {
     for_each_line(text, [&](std::string_view line, uint64_t number) {

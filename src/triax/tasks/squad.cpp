@@ -38,7 +38,7 @@ class Reader {
   QuestionFile read(const Json& root) {
     check(root.is_object() && root.contains("data") && root["data"].is_array(),
           "{}: there is no \"data\" list at its top, as SQuAD has", path_.string());
-    if (root.contains("version") && root["version"].is_string()) file_.version = root["version"];
+    if (root.contains("version") && root["version"].is_text()) file_.version = root["version"].text();
     for (size_t a = 0; a < root["data"].size(); ++a) article(root["data"][a], a);
     check(!file_.questions.empty() || file_.bad.count > 0, "{}: there is no question in it", path_.string());
     return std::move(file_);
@@ -59,10 +59,10 @@ class Reader {
   }
 
   void paragraph(const Json& paragraph, const std::string& where) {
-    if (!paragraph.is_object() || !paragraph.contains("context") || !paragraph["context"].is_string())
+    if (!paragraph.is_object() || !paragraph.contains("context") || !paragraph["context"].is_text())
       return wrong(where, "there is no text \"context\"");
     if (!paragraph.contains("qas") || !paragraph["qas"].is_array()) return wrong(where, "there is no list \"qas\"");
-    file_.contexts.push_back(paragraph["context"]);
+    file_.contexts.push_back(paragraph["context"].text());
     for (size_t q = 0; q < paragraph["qas"].size(); ++q)
       question(paragraph["qas"][q], fmt::format("{}, question {}", where, q + 1));
   }
@@ -72,20 +72,20 @@ class Reader {
     Question q;
     q.id = string_or(json, "id");
     where += " (id " + q.id + ")";
-    if (!json.contains("question") || !json["question"].is_string()) return wrong(where, "there is no text \"question\"");
-    q.text = json["question"];
+    if (!json.contains("question") || !json["question"].is_text()) return wrong(where, "there is no text \"question\"");
+    q.text = json["question"].text();
     q.title = title_;
     q.context = file_.contexts.size() - 1;
     if (json.contains("is_impossible")) {
       if (!json["is_impossible"].is_boolean()) return wrong(where, "\"is_impossible\" is neither true nor false");
-      q.impossible = json["is_impossible"];
+      q.impossible = json["is_impossible"].boolean();
     }
     if (json.contains("answers")) {
       if (!json["answers"].is_array()) return wrong(where, "\"answers\" is not a list");
       for (const Json& answer : json["answers"]) {
-        if (!answer.is_object() || !answer.contains("text") || !answer["text"].is_string())
+        if (!answer.is_object() || !answer.contains("text") || !answer["text"].is_text())
           return wrong(where, "an answer has no \"text\"");
-        if (answer.contains("answer_start") && !answer["answer_start"].is_number_integer())
+        if (answer.contains("answer_start") && !answer["answer_start"].is_integer())
           return wrong(where, "\"answer_start\" is not a whole number");
       }
       if (!ids_.insert(q.id).second) return wrong(where, "its id was there before");
@@ -97,10 +97,10 @@ class Reader {
   }
 
   Answer place_answer(const Json& json, const std::string& where) {
-    Answer answer{json["text"], std::nullopt};
+    Answer answer{json["text"].text(), std::nullopt};
     const std::string& context = file_.contexts.back();
     const bool said = json.contains("answer_start");
-    const int64_t start = said ? json["answer_start"].get<int64_t>() : 0;
+    const int64_t start = said ? json["answer_start"].integer() : 0;
     const size_t byte = start >= 0 ? byte_of(context, start) : std::string::npos;
     std::optional<size_t> at;
     if (said && byte != std::string::npos && !answer.text.empty() && context.compare(byte, answer.text.size(), answer.text) == 0) {
@@ -129,7 +129,7 @@ class Reader {
 }  // namespace
 
 QuestionFile parse_squad(std::string_view text, const std::filesystem::path& path, const ReadOptions& options) {
-  return Reader(path, options).read(parse_json(text, path));
+  return Reader(path, options).read(Json::parse(text, path.string()));
 }
 
 QuestionFile read_squad(const std::filesystem::path& path, const ReadOptions& options) {
@@ -137,23 +137,23 @@ QuestionFile read_squad(const std::filesystem::path& path, const ReadOptions& op
 }
 
 std::vector<std::pair<std::string, std::string>> read_predictions(const std::filesystem::path& path) {
-  const OrderedJson root = parse_ordered_json(read_text(path), path);
+  const Json root = Json::parse(read_text(path), path.string());
   check(root.is_object(), "{}: predictions are one object, {{\"question id\": \"answer\", ...}}", path.string());
   std::vector<std::pair<std::string, std::string>> predictions;
-  for (const auto& [id, value] : root.items()) {
-    check(value.is_string(), "{}: the answer to question {} is not a string", path.string(), id);
-    predictions.emplace_back(id, value.get<std::string>());
+  for (const auto& [id, value] : root.members()) {
+    check(value.is_text(), "{}: the answer to question {} is not a string", path.string(), id);
+    predictions.emplace_back(id, value.text());
   }
   return predictions;
 }
 
 std::vector<std::pair<std::string, double>> read_no_answer_scores(const std::filesystem::path& path) {
-  const OrderedJson root = parse_ordered_json(read_text(path), path);
+  const Json root = Json::parse(read_text(path), path.string());
   check(root.is_object(), "{}: a score for each question is one object, {{\"question id\": 0.5, ...}}", path.string());
   std::vector<std::pair<std::string, double>> scores;
-  for (const auto& [id, value] : root.items()) {
+  for (const auto& [id, value] : root.members()) {
     check(value.is_number(), "{}: the score of question {} is not a number", path.string(), id);
-    scores.emplace_back(id, value.get<double>());
+    scores.emplace_back(id, value.number());
   }
   return scores;
 }

@@ -2,21 +2,18 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/text.h"
+#include "triax/base/json.h"
 
 namespace triax::text {
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
 std::string json_string(const fs::path& path, std::string_view text) {
-  try {
-    return Json(text).dump();
-  } catch (const Json::exception&) {
-    fail("{}: cannot write the token \"{}\": it is not UTF-8", path.string(), text);
-  }
+  check(find_invalid_utf8(text) == std::string_view::npos, "{}: cannot write the token \"{}\": it is not UTF-8", path.string(), text);
+  return Json(text).dump();
 }
 
 std::string vocab_json(const fs::path& path, const std::vector<std::string>& spellings, std::string_view separator) {
@@ -56,7 +53,7 @@ void write_companions(const fs::path& directory, const std::vector<AddedToken>& 
   add_role("sep_token", special.sep);
   add_role("mask_token", special.mask);
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}};
-  for (const auto& [name, value] : extra) config[name] = Json::parse(value);
+  for (const auto& [name, value] : extra) config[name] = Json::parse(value, name);
   config.update(roles);
   write_file_atomic(directory / "tokenizer_config.json", config.dump(2) + "\n");
   write_file_atomic(directory / "special_tokens_map.json", roles.dump(2) + "\n");

@@ -37,6 +37,12 @@ std::string loss_scale_note(const StepMetrics& m) {
   return note;
 }
 
+std::string extra_note(const StepMetrics& m) {
+  std::string note;
+  for (const auto& [name, value] : m.extra) note += fmt::format("  {} {:.4f}", name, value);
+  return note;
+}
+
 }  // namespace
 
 std::string format_rate(double value) {
@@ -59,7 +65,7 @@ std::string step_columns(const StepMetrics& m, double eta_seconds) {
                      step_of_total(m.step, m.total_steps), step_width(m.total_steps), m.loss,
                      m.learning_rate, m.gradient_norm, format_rate(m.tokens_per_second),
                      format_rate(m.model_flops_per_second), percent(m.mfu), m.step_seconds,
-                     m.total_steps > 0 ? format_duration(eta_seconds) : "-", loss_scale_note(m));
+                     m.total_steps > 0 ? format_duration(eta_seconds) : "-", extra_note(m) + loss_scale_note(m));
 }
 
 std::string step_sentence(const StepMetrics& m, double eta_seconds) {
@@ -70,13 +76,13 @@ std::string step_sentence(const StepMetrics& m, double eta_seconds) {
       format_rate(m.tokens_per_second), format_rate(m.model_flops_per_second), percent(m.mfu),
       m.step_seconds);
   if (m.total_steps > 0) line += "  ETA " + format_duration(eta_seconds);
-  return line + loss_scale_note(m);
+  return line + extra_note(m) + loss_scale_note(m);
 }
 
 std::string validation_line(const ValidationMetrics& m, bool best) {
   std::string line = fmt::format("validation at step {}: loss {:.4f}",
                                  step_of_total(m.step, m.total_steps), m.loss);
-  if (m.loss < 50) line += fmt::format(", perplexity {:.2f}", std::exp(m.loss));
+  if (m.loss < 50) line += fmt::format(", perplexity {:.2f}", m.perplexity());
   for (const auto& [name, value] : m.extra) line += fmt::format(", {} {:.4f}", name, value);
   line += fmt::format(" ({} tokens in {:.1f}s)", format_count(static_cast<double>(m.tokens)),
                       m.seconds);

@@ -1,6 +1,7 @@
 #include "triax/train/engine.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -19,6 +20,8 @@ Tensor read_only(const std::vector<int32_t>& values) {
 std::unique_ptr<Arena> make_arena(const char* purpose, size_t bytes) {
   return std::make_unique<Arena>(purpose, std::max<size_t>(bytes, Arena::kAlignment));
 }
+
+Tensor tensor_of(std::vector<float>& values) { return {values.data(), {static_cast<int64_t>(values.size())}, DType::f32}; }
 
 // Takes a free place for a micro-batch: the first, since the first ones may keep more.
 int take(std::vector<int>& free, std::vector<int>& place_of, int micro_batch) {
@@ -43,7 +46,7 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid) : config_(co
   if (config_.precision == Precision::fp16) scaler_ = LossScaler(config_.loss_scaling);
   const ParallelConfig& parallel = config_.parallel;
   if (grid) tensor_ = {.group = &grid->tensor(), .sequence_parallel = parallel.sequence_parallel};
-  const std::vector<GptShape> shapes = chunk_shapes(config_, plan_, tensor_);
+  const std::vector<StageShape> shapes = chunk_shapes(config_, plan_, tensor_);
 
   EngineBuffers buffers, measured;
   Arena activations, workspace, messages;
@@ -64,8 +67,8 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid) : config_(co
   const Sharding sharding{parallel.zero_stage, at().data, parallel.grid.data_parallel};
   Communicator* partial = tensor_.replicated_gradients_need_sum() ? tensor_.group : nullptr;
   for (size_t c = 0; c < shapes.size(); ++c) {
-    Gpt model(shapes[c], true, sharding);
-    Parameters& parameters = model.parameters();
+    std::unique_ptr<StageModel> model = make_stage_model(shapes[c], true, sharding);
+    Parameters& parameters = model->parameters();
     auto chunk = std::unique_ptr<Chunk>(
         new Chunk{.model = std::move(model),
                   .data = DataParallel(parameters, grid ? &grid->data() : nullptr, partial, parallel.overlap),
@@ -74,22 +77,21 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid) : config_(co
                   .deferred = std::move(buffers.deferred[c]),
                   .workspace = buffers.workspaces[c],
                   .stash_of = {}, .deferred_of = {}, .free_stashes = {}, .free_deferred = {}});
-    chunk->model.set_unit_use(&chunk->data);
+    chunk->model->set_unit_use(&chunk->data);
     chunks_.push_back(std::move(chunk));
   }
-  weights_.resize(static_cast<size_t>(config_.micro_batch_tokens()));
 }
 
 Engine::~Engine() = default;
 
 void Engine::initialize() {
-  for (auto& chunk : chunks_) chunk->model.parameters().initialize(context_, config_.seed);
+  for (auto& chunk : chunks_) chunk->model->parameters().initialize(context_, config_.seed);
   weights_changed();
 }
 
 void Engine::weights_changed() {
   for (auto& chunk : chunks_) {
-    chunk->model.parameters().refresh_copies(context_);
+    chunk->model->parameters().refresh_copies(context_);
     chunk->data.share_weights();
   }
 }
@@ -105,7 +107,7 @@ void Engine::set_steps_done(int64_t steps) {
 bool Engine::holds_whole_model() const {
   const GridShape& grid = config_.parallel.grid;
   return grid.tensor_parallel == 1 && grid.pipeline_parallel == 1 &&
-         !chunks_[0]->model.parameters().sharding().weights();
+         !chunks_[0]->model->parameters().sharding().weights();
 }
 
 void Engine::sum_over_world(std::span<double> values) const {
@@ -113,12 +115,18 @@ void Engine::sum_over_world(std::span<double> values) const {
     grid_->world().communicator().all_reduce({values.data(), {static_cast<int64_t>(values.size())}, DType::f64});
 }
 
-double Engine::num_targets(std::span<const TokenBatch> batches) const {
-  double count = 0;
-  for (const TokenBatch& batch : batches)
-    for (const float mask : batch.loss_mask) count += static_cast<double>(mask);
-  if (grid_) grid_->data().all_reduce({&count, {1}, DType::f64});
-  return count;
+Engine::Step Engine::begin(std::span<const TokenBatch> batches) const {
+  std::array<double, 3> counts = {0, 0, 0};  // targets, orders, tokens
+  for (const TokenBatch& batch : batches) {
+    const double targets = std::accumulate(batch.loss_mask.begin(), batch.loss_mask.end(), 0.0);
+    counts[0] += targets;
+    counts[1] += std::accumulate(batch.order_mask.begin(), batch.order_mask.end(), 0.0);
+    if (targets == 0) continue;  // a batch that does not count
+    for (const Span& span : batch.spans) counts[2] += static_cast<double>(span.length);
+  }
+  if (grid_) grid_->data().all_reduce({counts.data(), {3}, DType::f64});
+  const auto share = [](double count) { return count > 0 ? 1 / count : 0; };
+  return {.batches = batches, .weight = share(counts[0]), .order_weight = share(counts[1]), .tokens = static_cast<int64_t>(counts[2]), .loss = {}};
 }
 
 // ---- the step
@@ -136,14 +144,15 @@ void Engine::run(std::span<const Action> list, std::vector<ActionSpan>* spans) {
 }
 
 StepResult Engine::train_step(int64_t step, double learning_rate, std::span<const TokenBatch> batches) {
-  const double count = num_targets(batches);
-  check(count > 0, "step {}: no token of the batch has a target that counts", step);
+  step_ = begin(batches);
+  step_.number = step;
+  step_.training = true;
+  check(step_.weight > 0, "step {}: no token of the batch has a target that counts", step);
   check(static_cast<int64_t>(batches.size()) <= config_.max_micro_batches,
         "step {} has {} micro-batches, more than the {} that were planned for", step, batches.size(),
         config_.max_micro_batches);
-  step_ = {.batches = batches, .number = step, .training = true, .weight = 1 / count};
   for (auto& chunk : chunks_) {
-    std::vector<int> uses = chunk->model.gradient_uses(plan_.split_backward);
+    std::vector<int> uses = chunk->model->gradient_uses(plan_.split_backward);
     for (int& u : uses) u *= static_cast<int>(batches.size());
     chunk->data.begin_step(context_, std::move(uses));
   }
@@ -166,22 +175,22 @@ StepResult Engine::train_step(int64_t step, double learning_rate, std::span<cons
   return result;
 }
 
-double Engine::evaluate(std::span<const TokenBatch> batches) {
-  const double count = num_targets(batches);
-  step_ = {.batches = batches, .number = 0, .training = false, .weight = count > 0 ? 1 / count : 0};
+StepResult Engine::evaluate(std::span<const TokenBatch> batches) {
+  step_ = begin(batches);
   if (!batches.empty())
     run(forward_only_schedule(config_.pipeline(static_cast<int64_t>(batches.size())), at().pipeline), nullptr);
-  double loss = at().tensor == 0 ? step_.loss : 0;
-  sum_over_world({&loss, 1});
-  return loss;
+  std::array<double, 2> losses = {0, 0};
+  if (at().tensor == 0) losses = {step_.loss.tokens, step_.loss.order};
+  sum_over_world(losses);
+  return {.loss = losses[0] + losses[1], .parts = {losses[0], losses[1]}, .tokens = step_.tokens};
 }
 
 // The table of the first and the last stage is one parameter.
 void Engine::sum_tied_gradients() {
   if (!grid_ || !grid_->embedding()) return;
   for (auto& chunk : chunks_) {
-    const Parameters& parameters = chunk->model.parameters();
-    if (!chunk->model.part().has_embedding && !chunk->model.part().has_head) continue;
+    const Parameters& parameters = chunk->model->parameters();
+    if (!chunk->model->part().has_embedding && !chunk->model->part().has_head) continue;
     for (const OwnedRange& range : parameters.owned())
       if (parameters.table().units()[static_cast<size_t>(range.unit)].name == "embedding.token")
         grid_->embedding()->all_reduce(parameters.gradient(range));
@@ -191,34 +200,47 @@ void Engine::sum_tied_gradients() {
 StepResult Engine::sum_up() const {
   GradientSquares mine;
   for (const auto& chunk : chunks_) {
-    const GradientSquares part = gradient_squares(context_, chunk->model.parameters(), at().tensor == 0);
+    const GradientSquares part = gradient_squares(context_, chunk->model->parameters(), at().tensor == 0);
     mine.sum += part.sum;
     if (mine.not_finite.empty()) mine.not_finite = part.not_finite;
   }
-  std::array<double, 2> sums = {at().tensor == 0 ? step_.loss : 0, mine.sum};
+  std::array<double, 3> sums = {0, 0, mine.sum};
+  if (at().tensor == 0) sums[0] = step_.loss.tokens, sums[1] = step_.loss.order;
   sum_over_world(sums);
-  const StepResult result{.loss = sums[0],
-                          .gradient_norm = std::sqrt(sums[1]) / scaler_.scale(),
+  const StageLoss parts{sums[0], sums[1]};
+  const StepResult result{.loss = parts.total(),
+                          .gradient_norm = std::sqrt(sums[2]) / scaler_.scale(),
+                          .parts = parts,
+                          .tokens = step_.tokens,
                           .loss_scale = scaler_.active() ? scaler_.scale() : 0,
-                          .skipped = scaler_.active() && !(std::isfinite(sums[0]) && std::isfinite(sums[1]))};
-  if (result.skipped || std::isfinite(sums[1])) return result;
+                          .skipped = scaler_.active() && !(std::isfinite(parts.total()) && std::isfinite(sums[2]))};
+  if (result.skipped || std::isfinite(sums[2])) return result;
   // A rank that knows the parameter says so; the others wait until it has.
   if (mine.not_finite.empty() && grid_) grid_->world().communicator().barrier();
   fail("step {}: the gradient of {} is NaN or infinite (the loss was {:.4f}). Lower optimizer.learning_rate, or "
        "resume from the last checkpoint with another train.seed",
-       step_.number, mine.not_finite.empty() ? "a parameter" : mine.not_finite, sums[0]);
+       step_.number, mine.not_finite.empty() ? "a parameter" : mine.not_finite, parts.total());
 }
 
 // ---- computations of the schedule
 
 MicroBatch Engine::stage(const TokenBatch& batch) {
-  for (size_t i = 0; i < weights_.size(); ++i)
-    weights_[i] = static_cast<float>(step_.weight) * batch.loss_mask[i];
+  const auto share = [](double weight, const std::vector<float>& mask, std::vector<float>& shares) {
+    shares.resize(mask.size());
+    for (size_t i = 0; i < mask.size(); ++i) shares[i] = static_cast<float>(weight) * mask[i];
+  };
+  share(step_.weight, batch.loss_mask, weights_);
+  share(step_.order_weight, batch.order_mask, order_weights_);
   MicroBatch micro;
   micro.tokens = read_only(batch.tokens);
   micro.targets = read_only(batch.targets);
   micro.positions = read_only(batch.positions);
-  micro.weights = {weights_.data(), {static_cast<int64_t>(weights_.size())}, DType::f32};
+  micro.weights = tensor_of(weights_);
+  if (config_.model.is_bert()) {
+    micro.types = read_only(batch.types);
+    micro.order = read_only(batch.order);
+    micro.order_weights = tensor_of(order_weights_);
+  }
   micro.layout = {.spans = batch.spans,
                   .max_length = config_.sequence_length,
                   .first_token = batch.first_sample * config_.sequence_length,
@@ -256,16 +278,17 @@ void Engine::give_message(const Tensor& rows, const Tensor& message) const {
 
 void Engine::forward(Chunk& chunk, const Action& action, const Tensor& input, const Tensor& output) {
   const int place = take(chunk.free_stashes, chunk.stash_of, action.micro_batch);
-  GptStash& stash = chunk.stashes[static_cast<size_t>(place)];
+  StageStash& stash = chunk.stashes[static_cast<size_t>(place)];
   const Tensor received = stash.inputs[0];  // only the last stage may be without layers, and it has the head
   if (input.defined()) take_message(input, received);
   const Tensor produced = plan_.splits_message ? output_ : output;
   const MicroBatch micro = stage(step_.batches[static_cast<size_t>(action.micro_batch)]);
-  const double loss = chunk.model.forward(context_, micro, received, produced, static_cast<float>(scaler_.scale()),
-                                          step_.training, stash, chunk.workspace);
+  const StageLoss loss = chunk.model->forward(context_, micro, received, produced, static_cast<float>(scaler_.scale()),
+                                              step_.training, stash, chunk.workspace);
   const bool may_overflow = step_.training && scaler_.active();  // then the step is skipped
-  if (!may_overflow && !std::isfinite(loss)) fail_not_finite(chunk, stash, loss);
-  step_.loss += loss;
+  if (!may_overflow && !std::isfinite(loss.total())) fail_not_finite(chunk, stash, loss.total());
+  step_.loss.tokens += loss.tokens;
+  step_.loss.order += loss.order;
   if (output.defined()) {
     // A stage behind would only see that what it got is not finite: say it where it began.
     if (step_.training && !may_overflow && !std::isfinite(sum_of_squares(context_, produced)))
@@ -276,15 +299,15 @@ void Engine::forward(Chunk& chunk, const Action& action, const Tensor& input, co
 }
 
 void Engine::backward(Chunk& chunk, const Action& action, const Tensor& input, const Tensor& output) {
-  GptStash& stash = chunk.stashes[static_cast<size_t>(chunk.stash_of[static_cast<size_t>(action.micro_batch)])];
+  StageStash& stash = chunk.stashes[static_cast<size_t>(chunk.stash_of[static_cast<size_t>(action.micro_batch)])];
   const bool splits = action.kind == ActionKind::backward_input && plan_.split_backward;
-  GptDeferred* deferred = nullptr;
+  StageDeferred* deferred = nullptr;
   if (splits)
     deferred = &chunk.deferred[static_cast<size_t>(take(chunk.free_deferred, chunk.deferred_of, action.micro_batch))];
-  const Tensor gradient = chunk.model.part().has_head ? stash.gradient : gradient_;
+  const Tensor gradient = chunk.model->part().has_head ? stash.gradient : gradient_;
   if (input.defined()) take_message(input, gradient);
   const MicroBatch micro = stage(step_.batches[static_cast<size_t>(action.micro_batch)]);
-  chunk.model.backward(context_, micro, gradient, stash, chunk.workspace, deferred);
+  chunk.model->backward(context_, micro, gradient, stash, chunk.workspace, deferred);
   if (output.defined()) give_message(gradient, output);
   if (!splits) give_back(chunk.free_stashes, chunk.stash_of, action.micro_batch);
 }
@@ -292,14 +315,14 @@ void Engine::backward(Chunk& chunk, const Action& action, const Tensor& input, c
 void Engine::backward_weight(Chunk& chunk, const Action& action) {
   if (!plan_.split_backward) return;
   const auto micro_batch = static_cast<size_t>(action.micro_batch);
-  chunk.model.backward_weight(context_, chunk.stashes[static_cast<size_t>(chunk.stash_of[micro_batch])], chunk.workspace,
+  chunk.model->backward_weight(context_, chunk.stashes[static_cast<size_t>(chunk.stash_of[micro_batch])], chunk.workspace,
                               chunk.deferred[static_cast<size_t>(chunk.deferred_of[micro_batch])]);
   give_back(chunk.free_stashes, chunk.stash_of, action.micro_batch);
   give_back(chunk.free_deferred, chunk.deferred_of, action.micro_batch);
 }
 
-void Engine::fail_not_finite(const Chunk& chunk, const GptStash& stash, double loss) const {
-  const ModelPart& part = chunk.model.part();
+void Engine::fail_not_finite(const Chunk& chunk, const StageStash& stash, double loss) const {
+  const ModelPart& part = chunk.model->part();
   std::string where = part.has_head ? "the head" : fmt::format("layer {}", part.first_layer + part.num_layers - 1);
   for (size_t i = 0; i < stash.inputs.size(); ++i) {
     if (std::isfinite(sum_of_squares(context_, stash.inputs[i]))) continue;

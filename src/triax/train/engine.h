@@ -21,13 +21,18 @@ namespace triax {
 struct TokenBatch {
   std::vector<int32_t> tokens, targets, positions;
   std::vector<float> loss_mask;  // 1 where the target counts, else 0
+  // Of a BERT: which text a token is of [b, s]; whether the texts were exchanged, and where that counts [b].
+  std::vector<int32_t> types, order;
+  std::vector<float> order_mask;
   std::vector<Span> spans;       // runs of tokens that see each other
   int64_t first_sample = 0;      // number of the first sequence within the step's global batch
 };
 
 struct StepResult {
-  double loss = 0;           // mean over the step's unmasked targets
-  double gradient_norm = 0;  // before clipping
+  double loss = 0;           // mean over the step's unmasked targets; of a BERT plus the mean over its orders
+  double gradient_norm = 0;  // before clipping; of an evaluation 0
+  StageLoss parts;           // what the loss is the sum of
+  int64_t tokens = 0;        // of all ranks' batches that have a target; padding left out
   double loss_scale = 0;     // of this step; 0: the loss is not scaled
   bool skipped = false;      // in fp16 something overflowed on some rank: no rank changed its weights
 };
@@ -42,8 +47,8 @@ class Engine : private PipelineWork {
   // Error naming the step and the layer or parameter when a loss or gradient is NaN or infinite; the weights
   // are then those of the step before. In fp16 such a step is skipped, and the loss scale adapts.
   StepResult train_step(int64_t step, double learning_rate, std::span<const TokenBatch> batches);
-  // Mean loss without dropout or gradients. Every data-parallel rank must bring as many batches.
-  double evaluate(std::span<const TokenBatch> batches);
+  // Mean losses without dropout or gradients. Every data-parallel rank must bring as many batches.
+  StepResult evaluate(std::span<const TokenBatch> batches);
 
   void initialize();
   // After the weights that this rank owns were changed by hand (loaded): the copies, and other ranks'.
@@ -57,7 +62,7 @@ class Engine : private PipelineWork {
   GridCoordinates at() const { return grid_ ? grid_->at() : GridCoordinates{}; }
   // One for each virtual stage.
   size_t num_chunks() const { return chunks_.size(); }
-  Gpt& model(size_t chunk = 0) { return chunks_[chunk]->model; }
+  StageModel& model(size_t chunk = 0) { return *chunks_[chunk]->model; }
   Optimizer& optimizer(size_t chunk = 0) { return chunks_[chunk]->optimizer; }
   const Optimizer& optimizer(size_t chunk = 0) const { return chunks_[chunk]->optimizer; }
   // Is the whole model here, so that text can be generated with it?
@@ -79,12 +84,12 @@ class Engine : private PipelineWork {
 
  private:
   struct Chunk {
-    Gpt model;
+    std::unique_ptr<StageModel> model;
     DataParallel data;
     Optimizer optimizer;
-    std::vector<GptStash> stashes;
-    std::vector<GptDeferred> deferred;
-    GptWorkspace workspace;
+    std::vector<StageStash> stashes;
+    std::vector<StageDeferred> deferred;
+    StageWorkspace workspace;
     std::vector<int> stash_of, deferred_of;  // by micro-batch; -1: none
     std::vector<int> free_stashes, free_deferred;
   };
@@ -93,8 +98,9 @@ class Engine : private PipelineWork {
     std::span<const TokenBatch> batches;
     int64_t number = 0;
     bool training = false;
-    double weight = 0;  // of a target in the loss
-    double loss = 0;    // of this rank so far
+    double weight = 0, order_weight = 0;  // of a target, and of an order, in the loss
+    int64_t tokens = 0;                   // of all ranks
+    StageLoss loss;                       // of this rank so far
   };
 
   void compute(const Action& action, const Tensor& input, const Tensor& output) override;
@@ -104,12 +110,12 @@ class Engine : private PipelineWork {
   void take_message(const Tensor& message, const Tensor& rows) const;
   void give_message(const Tensor& rows, const Tensor& message) const;
   MicroBatch stage(const TokenBatch& batch);
-  double num_targets(std::span<const TokenBatch> batches) const;
+  Step begin(std::span<const TokenBatch> batches) const;
   void run(std::span<const Action> list, std::vector<ActionSpan>* spans);
   void sum_tied_gradients();
   StepResult sum_up() const;
   void sum_over_world(std::span<double> values) const;
-  [[noreturn]] void fail_not_finite(const Chunk& chunk, const GptStash& stash, double loss) const;
+  [[noreturn]] void fail_not_finite(const Chunk& chunk, const StageStash& stash, double loss) const;
 
   EngineConfig config_;
   const ProcessGrid* grid_;
@@ -121,7 +127,7 @@ class Engine : private PipelineWork {
   PipelineBuffers messages_;
   Tensor gradient_, output_;    // [r, h]
   std::vector<std::unique_ptr<Chunk>> chunks_;
-  std::vector<float> weights_;  // [n] of the micro-batch at work
+  std::vector<float> weights_, order_weights_;  // [n], [b] of the micro-batch at work
   Step step_;
   std::vector<ActionSpan> spans_;
   Trace* trace_ = nullptr;

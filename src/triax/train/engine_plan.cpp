@@ -12,10 +12,11 @@ namespace triax {
 namespace {
 
 // Time of the head's matrix products in layers.
-double head_cost(const GptConfig& model, int64_t sequence_length) {
+double head_cost(const ModelConfig& model, int64_t sequence_length) {
   const auto h = static_cast<double>(model.hidden_size), s = static_cast<double>(sequence_length);
-  const double layer = 8 * h * h + 2 * s * h + 4 * h * static_cast<double>(model.ffn_size());
-  return 2 * h * static_cast<double>(model.vocab_size) / layer;
+  const double layer = 8 * h * h + (model.is_bert() ? 4 : 2) * s * h + 4 * h * static_cast<double>(model.ffn_size());
+  const double logits = 2 * h * static_cast<double>(model.vocab_size);
+  return (model.is_bert() ? kMaskedShare * (logits + 2 * h * h) : logits) / layer;
 }
 
 // Most micro-batches between forward and the end of backward (between the parts of a backward) of a chunk.
@@ -87,36 +88,36 @@ EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at) {
   return plan;
 }
 
-std::vector<GptShape> chunk_shapes(const EngineConfig& config, const EnginePlan& plan, const TensorParallel& tensor) {
-  std::vector<GptShape> shapes;
+std::vector<StageShape> chunk_shapes(const EngineConfig& config, const EnginePlan& plan, const TensorParallel& tensor) {
+  std::vector<StageShape> shapes;
   for (const ChunkPlan& chunk : plan.chunks)
-    shapes.push_back({config.model, chunk.part, tensor, config.recompute, config.compute_type()});
+    shapes.push_back({config.model, chunk.part, tensor, config.recompute, config.compute_type(), config.micro_batch_size});
   return shapes;
 }
 
-void allocate_activations(const EngineConfig& config, const EnginePlan& plan, std::span<const GptShape> shapes,
+void allocate_activations(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,
                           EngineBuffers& buffers, Arena& arena) {
   const int64_t n = config.micro_batch_tokens();
   for (size_t c = 0; c < shapes.size(); ++c) {
     buffers.stashes.emplace_back();
     buffers.deferred.emplace_back();
-    GptShape keeping = shapes[c];
+    StageShape keeping = shapes[c];
     keeping.recompute = Recompute::none;
     for (int i = 0; i < plan.chunks[c].stashes; ++i)
-      buffers.stashes.back().push_back(Gpt::allocate_stash(i < plan.chunks[c].kept ? keeping : shapes[c], n, arena));
+      buffers.stashes.back().push_back(StageModel::allocate_stash(i < plan.chunks[c].kept ? keeping : shapes[c], n, arena));
     for (int i = 0; i < plan.chunks[c].deferred; ++i)
-      buffers.deferred.back().push_back(Gpt::allocate_deferred(shapes[c], n, arena));
+      buffers.deferred.back().push_back(StageModel::allocate_deferred(shapes[c], n, arena));
   }
 }
 
-void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std::span<const GptShape> shapes,
+void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,
                         EngineBuffers& buffers, Arena& arena) {
   const int64_t n = config.micro_batch_tokens();
   const size_t begin = arena.mark();
   size_t end = begin;
-  for (const GptShape& shape : shapes) {  // one chunk works at a time
+  for (const StageShape& shape : shapes) {  // one chunk works at a time
     arena.release(begin);
-    buffers.workspaces.push_back(Gpt::allocate_workspace(shape, n, true, arena));
+    buffers.workspaces.push_back(StageModel::allocate_workspace(shape, n, true, arena));
     end = std::max(end, arena.mark());
   }
   arena.release(end);
@@ -130,7 +131,7 @@ std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordin
   const GridShape& grid = config.parallel.grid;
   const EnginePlan plan = plan_engine(config, at);
   AbsentGroup tensor(at.tensor, grid.tensor_parallel);
-  const std::vector<GptShape> shapes =
+  const std::vector<StageShape> shapes =
       chunk_shapes(config, plan, {.group = &tensor, .sequence_parallel = config.parallel.sequence_parallel});
   const Sharding sharding{config.parallel.zero_stage, at.data, grid.data_parallel};
   std::vector<MemoryUse> rows;
@@ -140,8 +141,8 @@ std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordin
     else if (bytes > 0) rows.push_back({purpose, bytes});
   };
   size_t optimizer = 0, exchange = 0;
-  for (const GptShape& shape : shapes) {
-    ParameterTable table = declare_gpt(shape.config, shape.part, at.tensor, grid.tensor_parallel).table;
+  for (const StageShape& shape : shapes) {
+    ParameterTable table = declare_stage(shape.config, shape.part, at.tensor, grid.tensor_parallel).table;
     table.lay_out(grid.data_parallel);
     for (const MemoryUse& use : Parameters::memory(table, shape.compute_type, true, sharding)) add(use.purpose, use.bytes);
     optimizer += Optimizer::bytes(table, sharding);

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "triax/comm/process_grid.h"
-#include "triax/models/gpt.h"
+#include "triax/models/stage_model.h"
 #include "triax/optim/loss_scaler.h"
 #include "triax/optim/optimizer.h"
 #include "triax/pipeline/schedule.h"
@@ -28,7 +28,7 @@ struct ParallelConfig {
 };
 
 struct EngineConfig {
-  GptConfig model;
+  ModelConfig model;
   int64_t sequence_length = 1024;
   int64_t micro_batch_size = 4;
   int64_t max_micro_batches = 1;  // in one step, of one pipeline
@@ -77,18 +77,18 @@ std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordin
 
 // Memory that all chunks of a rank work in.
 struct EngineBuffers {
-  std::vector<std::vector<GptStash>> stashes;      // by chunk
-  std::vector<std::vector<GptDeferred>> deferred;  // by chunk
-  std::vector<GptWorkspace> workspaces;            // by chunk, all in the same memory
+  std::vector<std::vector<StageStash>> stashes;      // by chunk
+  std::vector<std::vector<StageDeferred>> deferred;  // by chunk
+  std::vector<StageWorkspace> workspaces;            // by chunk, all in the same memory
   Tensor gradient, output;                         // [r, h]; only with a pipeline
 };
 // On a measuring arena tells the sizes. shapes: one for each chunk.
-void allocate_activations(const EngineConfig& config, const EnginePlan& plan, std::span<const GptShape> shapes,
+void allocate_activations(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,
                           EngineBuffers& buffers, Arena& arena);
-void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std::span<const GptShape> shapes,
+void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,
                         EngineBuffers& buffers, Arena& arena);
 
 // The shapes of a rank's chunks. `tensor`: its tensor-parallel group.
-std::vector<GptShape> chunk_shapes(const EngineConfig& config, const EnginePlan& plan, const TensorParallel& tensor);
+std::vector<StageShape> chunk_shapes(const EngineConfig& config, const EnginePlan& plan, const TensorParallel& tensor);
 
 }  // namespace triax

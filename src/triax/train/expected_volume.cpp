@@ -3,6 +3,11 @@
 namespace triax {
 namespace {
 
+ActivationSize masked(ActivationSize size) {
+  size.sequence_length *= kMaskedShare;
+  return size;
+}
+
 // Elements that the tensor-parallel ranks exchange for one micro-batch in one chunk.
 double tensor_volume(const EngineConfig& config, const ModelPart& part, const ActivationSize& size, int t) {
   const auto layers = static_cast<int>(part.num_layers);
@@ -11,8 +16,10 @@ double tensor_volume(const EngineConfig& config, const ModelPart& part, const Ac
   if (config.recompute == Recompute::selective && config.parallel.sequence_parallel)
     volume += sequence_regather_volume(size, t, layers);
   if (part.has_embedding) volume += embedding_volume(size, t);
-  if (part.has_head) volume += head_volume(size, t);
-  return volume;
+  if (!part.has_head) return volume;
+  if (!config.model.is_bert()) return volume + head_volume(size, t);
+  // The head sees the masked tokens only; where tokens are split it gathers all to find them.
+  return volume + head_volume(masked(size), t) + (config.parallel.sequence_parallel ? head_volume(size, t) / 2 : 0);
 }
 
 }  // namespace
@@ -32,8 +39,10 @@ ExpectedVolume expected_volume(const EngineConfig& config, const GridCoordinates
   expected.pipeline = pipeline_volume(size, traffic) * compute;
   for (const ChunkPlan& chunk : plan.chunks) {
     expected.tensor += micro_batches * tensor_volume(config, chunk.part, size, grid.tensor_parallel) * compute;
-    if (chunk.part.has_head) expected.tensor += micro_batches * cross_entropy_volume(size, grid.tensor_parallel) * f32;
-    const GptLayout layout = declare_gpt(config.model, chunk.part, at.tensor, grid.tensor_parallel);
+    if (chunk.part.has_head)
+      expected.tensor += micro_batches * f32 *
+                         cross_entropy_volume(config.model.is_bert() ? masked(size) : size, grid.tensor_parallel);
+    const StageLayout layout = declare_stage(config.model, chunk.part, at.tensor, grid.tensor_parallel);
     const DataParallelVolume data = data_parallel_volume(static_cast<double>(layout.table.num_parameters()),
                                                          grid.data_parallel, parallel.zero_stage, micro_batches);
     expected.data += data.gradients * f32 + data.weights * compute;

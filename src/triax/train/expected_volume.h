@@ -11,7 +11,8 @@ namespace triax {
 
 // Bytes by group. Left out, since no paper counts them: single numbers (loss, number of targets), and with
 // sequence parallelism the gradients of norms and biases, summed over the tensor-parallel ranks. For ZeRO stage
-// 3 it is what is gathered at most: a layer that is still there from its last use is not gathered again.
+// 3 it is what is gathered at most: a layer that is still there from its last use is not gathered again. How many
+// tokens of a BERT are masked it takes to be the published share.
 struct ExpectedVolume {
   double tensor = 0, pipeline = 0, data = 0, embedding = 0;
 };

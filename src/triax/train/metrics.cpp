@@ -3,23 +3,22 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/json.h"
 #include "triax/base/log.h"
 
 namespace triax {
 namespace {
 
-using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 std::string dump_line(const Json& object) {
   // Bytes that are not UTF-8 (a token can end within a character) become U+FFFD.
-  return object.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+  return object.dump() + '\n';
 }
 
 double unix_time() {
@@ -36,11 +35,11 @@ void add_extra(Json& object, const std::vector<std::pair<std::string, double>>& 
 // The object on one line if it is a whole JSON object with a plausible step.
 std::optional<Json> parse_line(std::string_view line) {
   constexpr int64_t kMaxStep = int64_t{1} << 53;
-  Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  Json object = Json::parse_or_null(line);
   if (!object.is_object()) return std::nullopt;
   const auto step = object.find("step");
-  if (step == object.end() || !step->is_number_integer()) return std::nullopt;
-  const auto value = step->get<int64_t>();
+  if (!step || !step->is_integer()) return std::nullopt;
+  const auto value = step->integer();
   if (value < 0 || value > kMaxStep) return std::nullopt;
   return object;
 }
@@ -65,7 +64,7 @@ const fs::path& keep_history(const fs::path& path, int64_t resumed_step) {
     const std::optional<Json> object = parse_line(line);
     if (!object) {
       ++damaged;
-    } else if (object->at("step").get<int64_t>() <= resumed_step) {
+    } else if (object->at("step").integer() <= resumed_step) {
       kept.append(line).push_back('\n');
     }
   });
@@ -76,25 +75,25 @@ const fs::path& keep_history(const fs::path& path, int64_t resumed_step) {
 
 double number(const Json& object, const char* key) {
   const auto found = object.find(key);
-  if (found == object.end()) return 0;
-  return found->is_number() ? found->get<double>() : std::numeric_limits<double>::quiet_NaN();
+  if (!found) return 0;
+  return found->is_number() ? found->number() : std::numeric_limits<double>::quiet_NaN();
 }
 
 int64_t integer(const Json& object, const char* key) {
   const auto found = object.find(key);
-  return found != object.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
+  return found && found->is_integer() ? found->integer() : 0;
 }
 
 std::string text(const Json& object, const char* key) {
   const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+  return found && found->is_text() ? found->text() : std::string();
 }
 
 std::vector<std::pair<std::string, double>> extra(const Json& object) {
   std::vector<std::pair<std::string, double>> values;
   const auto found = object.find("extra");
-  if (found == object.end() || !found->is_object()) return values;
-  for (const auto& [name, value] : found->items())
+  if (!found || !found->is_object()) return values;
+  for (const auto& [name, value] : found->members())
     values.emplace_back(name, number(*found, name.c_str()));
   return values;
 }
@@ -112,7 +111,7 @@ StepMetrics step_metrics(const Json& object) {
   m.step_seconds = number(object, "step_seconds");
   m.consumed_tokens = integer(object, "consumed_tokens");
   m.loss_scale = number(object, "loss_scale");
-  m.skipped = object.value("skipped", Json()) == Json(true);
+  if (const Json* skipped = object.find("skipped")) m.skipped = *skipped == Json(true);
   m.extra = extra(object);
   return m;
 }
@@ -130,6 +129,12 @@ ValidationMetrics validation_metrics(const Json& object) {
 }
 
 }  // namespace
+
+double ValidationMetrics::perplexity() const {
+  for (const auto& [name, value] : extra)
+    if (name == "lm_loss") return std::exp(value);
+  return std::exp(loss);
+}
 
 JsonLines::JsonLines(const fs::path& path, int64_t resumed_step)
     : file_(keep_history(path, resumed_step)) {}

@@ -26,7 +26,7 @@ struct StepMetrics {
   int64_t consumed_tokens = 0;  // since the start of training, earlier runs included
   double loss_scale = 0;        // 0: the loss is not scaled
   bool skipped = false;         // gradients overflowed: the weights did not change
-  std::vector<std::pair<std::string, double>> extra;  // e.g. {"mlm_loss", 2.1}, {"nsp_loss", 0.4}
+  std::vector<std::pair<std::string, double>> extra;  // e.g. {"lm_loss", 2.1}, {"order_loss", 0.4}
 };
 
 struct ValidationMetrics {
@@ -37,6 +37,9 @@ struct ValidationMetrics {
   double seconds = 0;
   int64_t consumed_tokens = 0;  // of training, up to here
   std::vector<std::pair<std::string, double>> extra;
+
+  // exp of the mean loss of guessing tokens: of a BERT that is a part of the loss.
+  double perplexity() const;
 };
 
 // Text that the model wrote at some step.

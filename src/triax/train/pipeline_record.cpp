@@ -4,17 +4,16 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/json.h"
 
 namespace triax {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
 constexpr int kMostRanks = 1 << 16, kMostChunks = 1 << 10, kMostMicroBatches = 1 << 20;
 
@@ -43,7 +42,7 @@ bool computes(ActionKind kind) { return kind < ActionKind::start_send; }
 Json spans_json(std::span<const PipelineSpan> spans) {
   Json rows = Json::array();
   for (const PipelineSpan& span : spans)
-    rows.push_back({name_of(span.kind), span.micro_batch, span.chunk, span.start, span.end});
+    rows.push_back(Json::array({name_of(span.kind), span.micro_batch, span.chunk, span.start, span.end}));
   return rows;
 }
 
@@ -60,8 +59,6 @@ Json rank_json(const PipelineRank& rank) {
           {"communication", communication},
           {"spans", spans_json(rank.spans)}};
 }
-
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 // ---- reading ----
 
@@ -81,19 +78,17 @@ class Node {
     return nodes;
   }
   std::string text() const {
-    require(json_.is_string(), "a text");
-    return json_.get<std::string>();
+    require(json_.is_text(), "a text");
+    return json_.text();
   }
   double number() const {
-    require(json_.is_number() && std::isfinite(json_.get<double>()), "a number");
-    return json_.get<double>();
+    require(json_.is_number() && std::isfinite(json_.number()), "a number");
+    return json_.number();
   }
   int64_t integer(int64_t least, int64_t most) const {
-    const bool whole = json_.is_number_integer() &&
-                       (!json_.is_number_unsigned() || json_.get<uint64_t>() <= static_cast<uint64_t>(most));
-    require(whole && json_.get<int64_t>() >= least && json_.get<int64_t>() <= most,
+    require(json_.is_integer() && json_.integer() >= least && json_.integer() <= most,
             fmt::format("a whole number from {} to {}", least, most));
-    return json_.get<int64_t>();
+    return json_.integer();
   }
   int small(int least, int most) const { return static_cast<int>(integer(least, most)); }
   void require(bool condition, const std::string& wanted) const {
@@ -154,7 +149,7 @@ void add_computations(Trace& trace, std::span<const ActionSpan> actions) {
 
 std::vector<PipelineRank> gather_pipeline(Communicator& pipeline, PipelineRank mine, double clock_offset) {
   for (PipelineSpan& span : mine.spans) span.start += clock_offset, span.end += clock_offset;
-  std::string text = dump(rank_json(mine));
+  std::string text = rank_json(mine).dump();
   auto length = static_cast<int64_t>(text.size());
   pipeline.all_reduce({&length, {1}, DType::i64}, ReduceOp::max);
   text.resize(static_cast<size_t>(length), ' ');  // which JSON ignores
@@ -162,7 +157,7 @@ std::vector<PipelineRank> gather_pipeline(Communicator& pipeline, PipelineRank m
   pipeline.all_gather({text.data(), {length}, DType::u8}, {all.data(), {static_cast<int64_t>(all.size())}, DType::u8});
   std::vector<PipelineRank> ranks;
   for (size_t at = 0; at < all.size(); at += text.size()) {
-    const Json json = Json::parse(std::string_view(all).substr(at, text.size()));
+    const Json json = Json::parse(std::string_view(all).substr(at, text.size()), "a stage of the pipeline");
     ranks.push_back(read_rank(Node(json, fmt::format("stage {} of the pipeline", ranks.size())), kAnyShape));
   }
   return ranks;
@@ -223,11 +218,11 @@ void write_pipeline(const fs::path& path, const PipelineRecord& record) {
                        {"step", record.step},
                        {"step_seconds", record.step_seconds},
                        {"ranks", ranks}};
-  write_file_atomic(path, dump(object) + '\n');
+  write_file_atomic(path, object.dump() + '\n');
 }
 
 PipelineRecord read_pipeline(const fs::path& path) {
-  const Json json = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  const Json json = Json::parse_or_null(read_file(path));
   check(json.is_object(), "{}: not a JSON object", path.string());
   const Node node(json, path.string());
   PipelineRecord record;

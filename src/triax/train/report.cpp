@@ -132,7 +132,7 @@ std::vector<KeyFact> key_facts(const RunRecord& run) {
     facts.push_back(
         {"Validation loss", number(last),
          better_before ? fmt::format("best {:.4f} at step {}", best->loss, best->step) : ""});
-    facts.push_back({"Perplexity", number(std::exp(last), "{:.2f}"), "of validation"});
+    facts.push_back({"Perplexity", number(run.metrics.validation.back().perplexity(), "{:.2f}"), "of validation"});
   }
   if (!train.empty()) {
     const double flops = median(column(run, &StepMetrics::model_flops_per_second));

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "triax/models/gpt_config.h"
+#include "triax/models/model_config.h"
 #include "triax/optim/lr_schedule.h"
 #include "triax/train/engine.h"
 
@@ -112,6 +112,22 @@ struct OptimizerConfig {
   }
 };
 
+struct MaskingConfig {
+  double probability = 0.15, short_probability = 0.1;
+  int64_t max_ngram = 3;
+  bool whole_words = true;
+
+  template <class V>
+  void visit(V& v) {
+    v("probability", probability, "share of the tokens that are to be guessed: of these 80 % become [MASK], 10 % another token, "
+      "10 % stay").between(0.001, 0.9);
+    v("max_ngram", max_ngram, "up to so many words after each other are masked together, n of them with a probability "
+      "proportional to 1 / n").between(1, 16);
+    v("whole_words", whole_words, "all pieces of a word are masked, or none");
+    v("short_probability", short_probability, "share of the samples that are shorter than train.sequence_length").between(0, 1);
+  }
+};
+
 struct DataConfig {
   std::vector<std::string> train;
   std::vector<double> weights;
@@ -120,6 +136,7 @@ struct DataConfig {
   std::string tokenizer;
   std::string cache;
   bool reset_positions = false, reset_attention = false, eod_mask_loss = false;
+  MaskingConfig masking;
 
   template <class V>
   void visit(V& v) {
@@ -132,6 +149,7 @@ struct DataConfig {
     v("reset_positions", reset_positions, "count positions from 0 again after each end of document");
     v("reset_attention", reset_attention, "let tokens see only their own document");
     v("eod_mask_loss", eod_mask_loss, "do not train on what follows an end of document");
+    v.section("masking", masking, "what a BERT has to guess; its datasets are packed with --sentences");
   }
 };
 
@@ -187,7 +205,7 @@ struct OutputConfig {
 };
 
 struct RunConfig {
-  GptConfig model;
+  ModelConfig model;
   TrainConfig train;
   GridConfig parallel;
   OptimizerConfig optimizer;

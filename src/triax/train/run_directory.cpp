@@ -5,10 +5,10 @@
 #include <chrono>
 #include <cmath>
 #include <ctime>
-#include <nlohmann/json.hpp>
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/json.h"
 #include "triax/base/parallel.h"
 #include "triax/base/system.h"
 #include "triax/base/text.h"
@@ -17,7 +17,6 @@ namespace triax {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
 std::string utc_time() {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
@@ -29,11 +28,11 @@ std::string utc_time() {
 }
 
 std::string dump(const Json& object) {
-  return object.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
+  return object.dump(2) + '\n';
 }
 
 Json read_object(const fs::path& path) {
-  Json object = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  Json object = Json::parse_or_null(read_file(path));
   check(object.is_object(), "{}: not a JSON object", path.string());
   return object;
 }
@@ -71,8 +70,8 @@ void write_facts(const fs::path& path, const Facts& facts) {
 Facts read_facts(const fs::path& path) {
   Facts facts;
   const Json object = read_object(path);
-  for (const auto& [name, value] : object.items()) {
-    facts.emplace_back(name, value.is_string() ? value.get<std::string>() : value.dump());
+  for (const auto& [name, value] : object.members()) {
+    facts.emplace_back(name, value.is_text() ? value.text() : value.dump());
   }
   return facts;
 }
@@ -96,17 +95,17 @@ MemoryReport read_memory(const fs::path& path) {
   const Json object = read_object(path);
   MemoryReport report;
   const auto rows = object.find("predicted");
-  check(rows != object.end() && rows->is_array(), "{}: no list \"predicted\"", path.string());
+  check(rows && rows->is_array(), "{}: no list \"predicted\"", path.string());
   for (const Json& row : *rows) {
-    const bool whole = row.is_object() && row.contains("purpose") && row["purpose"].is_string() &&
-                       row.contains("bytes") && row["bytes"].is_number_unsigned();
+    const bool whole = row.is_object() && row.contains("purpose") && row["purpose"].is_text() &&
+                       row.contains("bytes") && row["bytes"].is_integer() && row["bytes"].integer() >= 0;
     check(whole, "{}: a row of \"predicted\" is not {{\"purpose\": text, \"bytes\": number}}",
           path.string());
-    report.predicted.push_back({row["purpose"].get<std::string>(), row["bytes"].get<size_t>()});
+    report.predicted.push_back({row["purpose"].text(), row["bytes"].count()});
   }
   const auto peak = object.find("peak_resident");
-  if (peak != object.end() && peak->is_number_unsigned())
-    report.peak_resident = peak->get<uint64_t>();
+  if (peak && peak->is_integer() && peak->integer() >= 0)
+    report.peak_resident = peak->count();
   return report;
 }
 
@@ -161,7 +160,7 @@ void RunRecorder::validation(const ValidationMetrics& m) {
   std::vector<std::pair<std::string, double>> extra;
   for (const auto& [name, value] : m.extra) extra.emplace_back("validation/" + name, value);
   std::vector<std::pair<std::string_view, double>> values = {
-      {"validation/loss", m.loss}, {"validation/perplexity", std::exp(m.loss)}};
+      {"validation/loss", m.loss}, {"validation/perplexity", m.perplexity()}};
   for (const auto& [tag, value] : extra) values.emplace_back(tag, value);
   tensorboard_->scalars(m.step, values);
 }

@@ -2,11 +2,23 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "triax/base/rng.h"
 
 namespace triax {
 namespace {
+
+// So many tokens, exactly: what is computed of them is counted.
+void mask_some(TokenBatch& batch, int64_t sequences, Philox& random) {
+  const auto n = batch.tokens.size();
+  std::ranges::fill(batch.loss_mask, 0.0f);
+  for (auto left = static_cast<int64_t>(std::lround(kMaskedShare * static_cast<double>(n))); left > 0;)
+    if (float& mask = batch.loss_mask[random.next_below(n)]; mask == 0) mask = 1, --left;
+  batch.types.assign(n, 0);
+  batch.order.assign(static_cast<size_t>(sequences), 0);
+  batch.order_mask.assign(static_cast<size_t>(sequences), 1.0f);
+}
 
 TokenBatch random_batch(const EngineConfig& config, uint64_t seed) {
   const int64_t b = config.micro_batch_size, s = config.sequence_length;
@@ -19,6 +31,7 @@ TokenBatch random_batch(const EngineConfig& config, uint64_t seed) {
     batch.positions.push_back(static_cast<int32_t>(i % s));
     batch.loss_mask.push_back(1);
   }
+  if (config.model.is_bert()) mask_some(batch, b, random);
   for (int64_t i = 0; i < b; ++i) batch.spans.push_back({i * s, s});
   return batch;
 }

@@ -1,4 +1,4 @@
-// How fast this machine trains a model, measured on random tokens.
+// How fast this machine trains a model, measured on random tokens; of a BERT the published share is masked.
 #pragma once
 
 #include <functional>

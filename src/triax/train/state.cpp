@@ -1,9 +1,9 @@
 #include "triax/train/state.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "triax/base/error.h"
+#include "triax/base/json.h"
 
 namespace triax {
 namespace {
@@ -54,37 +54,37 @@ void add_pieces(const OwnedPart& part, const Parameters& parameters, const Optim
 }  // namespace
 
 std::string to_json(const TrainState& state) {
-  nlohmann::json json = {{"step", state.step},
-                         {"consumed_samples", state.consumed_samples},
-                         {"consumed_tokens", state.consumed_tokens},
-                         {"config", state.config},
-                         {"tokenizer", state.tokenizer}};
+  Json json{{"step", state.step},
+            {"consumed_samples", state.consumed_samples},
+            {"consumed_tokens", state.consumed_tokens},
+            {"config", state.config},
+            {"tokenizer", state.tokenizer}};
   const LossScaleState& scale = state.loss_scale;
   if (scale.scale > 0 || scale.skipped_steps > 0)
-    json["loss_scale"] = {{"scale", scale.scale},
-                          {"clean_steps", scale.clean_steps},
-                          {"overflows_left", scale.overflows_left},
-                          {"skipped_steps", scale.skipped_steps}};
+    json["loss_scale"] = Json{{"scale", scale.scale},
+                              {"clean_steps", scale.clean_steps},
+                              {"overflows_left", scale.overflows_left},
+                              {"skipped_steps", scale.skipped_steps}};
   return json.dump();
 }
 
 TrainState train_state_from_json(const std::string& text, const std::filesystem::path& checkpoint) {
   try {
-    const auto json = nlohmann::json::parse(text);
-    TrainState state{.step = json.at("step"),
-                     .consumed_samples = json.at("consumed_samples"),
-                     .consumed_tokens = json.at("consumed_tokens"),
+    const Json json = Json::parse(text, "state");
+    TrainState state{.step = json.at("step").integer(),
+                     .consumed_samples = json.at("consumed_samples").integer(),
+                     .consumed_tokens = json.at("consumed_tokens").integer(),
                      .loss_scale = {},
-                     .config = json.at("config"),
-                     .tokenizer = json.value("tokenizer", "")};
+                     .config = json.at("config").text(),
+                     .tokenizer = json.contains("tokenizer") ? json["tokenizer"].text() : ""};
     if (!json.contains("loss_scale")) return state;
-    const auto& scale = json.at("loss_scale");
-    state.loss_scale = {.scale = scale.at("scale"),
-                        .clean_steps = scale.at("clean_steps"),
-                        .overflows_left = scale.at("overflows_left"),
-                        .skipped_steps = scale.at("skipped_steps")};
+    const Json& scale = json["loss_scale"];
+    state.loss_scale = {.scale = scale.at("scale").number(),
+                        .clean_steps = scale.at("clean_steps").integer(),
+                        .overflows_left = scale.at("overflows_left").integer(),
+                        .skipped_steps = scale.at("skipped_steps").integer()};
     return state;
-  } catch (const nlohmann::json::exception& error) {
+  } catch (const Error& error) {
     fail("{}: its \"state\" is not that of a training run ({})", checkpoint.string(), error.what());
   }
 }

@@ -47,6 +47,12 @@ std::string describe_grid(const RunConfig& config) {
 
 std::string print(RunConfig config) { return ConfigFields(config).print(); }
 
+// What a BERT's loss is the sum of.
+std::vector<std::pair<std::string, double>> parts_of(const StageLoss& loss, const ModelConfig& model) {
+  if (!model.is_bert()) return {};
+  return {{"lm_loss", loss.tokens}, {"order_loss", loss.order}};
+}
+
 // Of the program that runs.
 std::string program_hash() {
   const MappedFile file("/proc/self/exe");
@@ -61,7 +67,7 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   config_.resolve(ranks);
   if (ranks > 1) grid_ = std::make_unique<ProcessGrid>(*world, config_.engine().parallel.grid);
   require_same_run();
-  outcome_.train_loss = outcome_.validation_loss = kNone;
+  outcome_.train_loss = outcome_.validation_loss = outcome_.validation_perplexity = kNone;
   open_data();
   triax::validate(config_.engine());
   schedule_ = config_.lr_schedule();
@@ -116,6 +122,8 @@ void Trainer::open_data() {
           "{} has {} tokens, more than model.vocab_size = {}; set model.vocab_size = 0 to take it from there",
           config_.data.tokenizer, tokenizer_->vocab_size(), config_.model.vocab_size);
   }
+  check(config_.eval.prompts.empty() || !config_.model.is_bert(),
+        "eval.prompts: a BERT (model.kind) does not write text; leave eval.prompts empty");
   check(config_.eval.prompts.empty() || tokenizer_,
         "eval.prompts needs data.tokenizer, the folder of the vocabulary");
   // Sample indexes are built and cached by one rank of each host; the others find them.
@@ -126,7 +134,7 @@ void Trainer::open_data() {
 }
 
 void Trainer::load_data() {
-  data_ = std::make_unique<TrainingData>(config_, tokenizer_ ? tokenizer_->special_tokens().eod.value_or(-1) : -1);
+  data_ = std::make_unique<TrainingData>(config_, tokenizer_.get());
 }
 
 void Trainer::check_memory_fits(const std::vector<MemoryUse>& plan) const {
@@ -181,8 +189,8 @@ void Trainer::start_recorder() {
   recorder_ = std::make_unique<RunRecorder>(RunDirectory{config_.output.dir}, state_.step, print(config_),
                                             facts, Console::standard_output(), config_.output.tensorboard);
   Console& console = recorder_->console();
-  console.note(fmt::format("{}: GPT of {} parameters ({} layers, hidden {}, {} heads, vocabulary {})",
-                           config_.output.dir, format_count(static_cast<double>(config_.model.num_parameters())),
+  console.note(fmt::format("{}: {} of {} parameters ({} layers, hidden {}, {} heads, vocabulary {})",
+                           config_.output.dir, config_.model.is_bert() ? "BERT" : "GPT", format_count(static_cast<double>(config_.model.num_parameters())),
                            config_.model.num_layers, config_.model.hidden_size, config_.model.num_heads,
                            config_.model.vocab_size));
   if (grid_) console.note(describe_grid(config_));
@@ -201,7 +209,7 @@ std::vector<MemoryUse> Trainer::memory_plan() {
   std::vector<MemoryUse> rows = engine_->memory();
   if (first_rank() && !config_.eval.prompts.empty() && !engine_->holds_whole_model()) {
     // The weights as they are read from the disk, and a model made of them.
-    ParameterTable table = declare_gpt(config_.model, whole_gpt(config_.model, DType::f32).part, 0, 1).table;
+    ParameterTable table = declare_stage(config_.model, whole_gpt(config_.model, DType::f32).part, 0, 1).table;
     table.lay_out(1);
     size_t bytes = sizeof(float) * static_cast<size_t>(table.num_parameters());
     for (const MemoryUse& use : Parameters::memory(table, config_.engine().compute_type(), false, {})) bytes += use.bytes;
@@ -264,14 +272,13 @@ void Trainer::train_one_step() {
   const double seconds = seconds_between(begin, Clock::now());
   trace_->end_step(*engine_, state_.step, static_cast<int64_t>(batches_.size()), seconds);
   state_.consumed_samples += batch_size;
-  const int64_t tokens = batch_size * config_.train.sequence_length;
-  state_.consumed_tokens += tokens;
+  state_.consumed_tokens += result.tokens;
   outcome_.train_loss = result.loss;
   if (state_.step % config_.output.log_interval != 0 && state_.step != config_.train.steps && !result.skipped) return;
-  if (first_rank()) record_step(result, rate, tokens, seconds);
+  if (first_rank()) record_step(result, rate, seconds);
 }
 
-void Trainer::record_step(const StepResult& result, double rate, int64_t tokens, double seconds) {
+void Trainer::record_step(const StepResult& result, double rate, double seconds) {
   StepMetrics metrics;
   metrics.step = state_.step;
   metrics.total_steps = config_.train.steps;
@@ -281,11 +288,12 @@ void Trainer::record_step(const StepResult& result, double rate, int64_t tokens,
   metrics.loss_scale = result.loss_scale;
   metrics.skipped = result.skipped;
   metrics.step_seconds = seconds;
-  metrics.tokens_per_second = static_cast<double>(tokens) / seconds;
+  metrics.tokens_per_second = static_cast<double>(result.tokens) / seconds;
   metrics.model_flops_per_second =
       metrics.tokens_per_second * config_.model.needed_flops_per_token(config_.train.sequence_length);
   metrics.mfu = metrics.model_flops_per_second / peak_flops_;
   metrics.consumed_tokens = state_.consumed_tokens;
+  metrics.extra = parts_of(result.parts, config_.model);
   recorder_->step(metrics);
 }
 
@@ -302,13 +310,18 @@ void Trainer::validate() {
   for (size_t i = 0; i < batches.size(); ++i) {
     const int64_t number = static_cast<int64_t>(i) * replicas + engine_->at().data;
     data_->validation_batch(number < count ? number * micro : 0, micro, batches[i]);
-    if (number >= count) std::ranges::fill(batches[i].loss_mask, 0.0f);
+    if (number < count) continue;
+    std::ranges::fill(batches[i].loss_mask, 0.0f);
+    std::ranges::fill(batches[i].order_mask, 0.0f);
   }
   ValidationMetrics metrics;
   metrics.step = state_.step;
   metrics.total_steps = config_.train.steps;
-  metrics.loss = outcome_.validation_loss = engine_->evaluate(batches);
-  metrics.tokens = count * micro * config_.train.sequence_length;
+  const StepResult result = engine_->evaluate(batches);
+  metrics.loss = outcome_.validation_loss = result.loss;
+  metrics.extra = parts_of(result.parts, config_.model);
+  outcome_.validation_perplexity = metrics.perplexity();
+  metrics.tokens = result.tokens;
   metrics.seconds = seconds_between(begin, Clock::now());
   metrics.consumed_tokens = state_.consumed_tokens;
   if (first_rank()) recorder_->validation(metrics);
@@ -321,7 +334,7 @@ void Trainer::write_samples() {
   if (config_.eval.prompts.empty()) return;
   if (engine_->holds_whole_model()) {
     engine_->settle();
-    if (first_rank()) generate_samples(engine_->model());
+    if (first_rank()) generate_samples(dynamic_cast<const Gpt&>(engine_->model()));
     barrier();
     return;
   }

@@ -19,7 +19,7 @@ namespace triax {
 
 struct TrainOutcome {
   int64_t step = 0;
-  double train_loss = 0, validation_loss = 0;  // NaN where there is none
+  double train_loss = 0, validation_loss = 0, validation_perplexity = 0;  // NaN where there is none
   bool finished = false;                       // false: stopped by a signal or the time limit
 };
 
@@ -45,7 +45,7 @@ class Trainer {
   void start_recording();
   void start_recorder();
   void train_one_step();
-  void record_step(const StepResult& result, double rate, int64_t tokens, double seconds);
+  void record_step(const StepResult& result, double rate, double seconds);
   void validate();
   void write_samples();
   void generate_samples(const Gpt& model);

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "triax/text/tokenizer.h"
 #include "triax/train/engine.h"
 #include "triax/train/run_config.h"
 
@@ -11,9 +12,9 @@ namespace triax {
 
 class TrainingData {
  public:
-  // Opens the datasets of config.data and builds (or finds) their sample indexes. `eod` is the
-  // end-of-document token. config.resolve() has been called.
-  TrainingData(const RunConfig& config, int32_t eod);
+  // Opens the datasets of config.data and builds (or finds) their sample indexes. A BERT needs the
+  // vocabulary, a GPT may do without (null). config.resolve() has been called.
+  TrainingData(const RunConfig& config, const Tokenizer* tokenizer);
   ~TrainingData();
 
   // `count` sequences of the training order from `first_sample` on, as micro-batch `batch`, which is
@@ -27,8 +28,9 @@ class TrainingData {
   // For the console: tokens, documents, epochs of each dataset.
   std::string summary() const;
 
- private:
   struct Impl;
+
+ private:
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,4 +1,4 @@
-#include "triax/models/gpt_config.h"
+#include "triax/models/model_config.h"
 
 #include <gtest/gtest.h>
 
@@ -21,9 +21,9 @@ const std::vector<Row> kTable1 = {{1.7, 24, 2304, 24},    {3.6, 32, 3072, 30},  
                                   {145.6, 96, 12288, 80}, {310.1, 128, 16384, 96}, {529.6, 128, 20480, 105},
                                   {1008.0, 160, 25600, 128}};
 
-TEST(GptConfig, CountsTheParametersOfTable1) {
+TEST(ModelConfig, CountsTheParametersOfTable1) {
   for (const Row& row : kTable1) {
-    const GptConfig config{.vocab_size = 51200, .hidden_size = row.hidden, .num_layers = row.layers,
+    const ModelConfig config{.vocab_size = 51200, .hidden_size = row.hidden, .num_layers = row.layers,
                            .num_heads = row.heads, .max_positions = 2048};
     EXPECT_NEAR(static_cast<double>(config.num_parameters()) * 1e-9, row.billions, 0.06) << row.hidden;
     // Eq. 2, which leaves out the final norm's 2 h.
@@ -33,27 +33,27 @@ TEST(GptConfig, CountsTheParametersOfTable1) {
   }
 }
 
-TEST(GptConfig, CountsTheFlopsOfEq3WithoutRecomputation) {
-  const GptConfig config{.vocab_size = 51200, .hidden_size = 12288, .num_layers = 96, .num_heads = 96,
+TEST(ModelConfig, CountsTheFlopsOfEq3WithoutRecomputation) {
+  const ModelConfig config{.vocab_size = 51200, .hidden_size = 12288, .num_layers = 96, .num_heads = 96,
                          .max_positions = 2048};
   const double h = 12288, l = 96, s = 2048, v = 51200, batch = 1536;
   const double expected = 72 * batch * s * l * h * h * (1 + s / (6 * h) + v / (12 * l * h));
   EXPECT_NEAR(batch * s * config.flops_per_token(2048), expected, 1e-9 * expected);
 }
 
-TEST(GptConfig, CountsGpt2AsPublished) {
-  EXPECT_EQ(GptConfig{}.num_parameters(), 124439808);
+TEST(ModelConfig, CountsGpt2AsPublished) {
+  EXPECT_EQ(ModelConfig{}.num_parameters(), 124439808);
 }
 
 TEST(Gpt, HoldsAsManyParametersAsTheConfigCounts) {
-  GptConfig config{.vocab_size = 100, .hidden_size = 24, .num_layers = 2, .num_heads = 3, .max_positions = 10,
+  ModelConfig config{.vocab_size = 100, .hidden_size = 24, .num_layers = 2, .num_heads = 3, .max_positions = 10,
                    .vocab_multiple = 1};
   const Gpt gpt(whole_gpt(config, DType::f32), false);
   EXPECT_EQ(gpt.parameters().table().num_parameters(), config.num_parameters());
 }
 
-TEST(GptConfig, RefusesHeadsThatDoNotFit) {
-  GptConfig config{.hidden_size = 100, .num_heads = 12};
+TEST(ModelConfig, RefusesHeadsThatDoNotFit) {
+  ModelConfig config{.hidden_size = 100, .num_heads = 12};
   try {
     config.validate();
     FAIL();
