@@ -211,14 +211,14 @@ std::vector<double> losses_in_fp16(EngineConfig config, const GridShape& shape) 
 }
 
 TEST(SameAnswer, InFp16WithSkippedSteps) {
-  const std::vector<double> expected = losses_in_fp16(small_gpt(1), {});
+  const std::vector<double> expected = losses_in_fp16(small_model(Tested::gpt, 1), {});
   EXPECT_TRUE(std::isnan(expected[0]));   // the first scale is too high
   EXPECT_FALSE(std::isnan(expected[8]));
   std::vector<GridShape> shapes = {{2, 2, 2, "tp-dp-pp"}};
   if (world().size() == 2) shapes = {{2, 1, 1, "tp-dp-pp"}, {1, 2, 1, "tp-dp-pp"}, {1, 1, 2, "tp-dp-pp"}};
   if (world().size() == 4) shapes = {{2, 2, 1, "tp-dp-pp"}, {1, 2, 2, "tp-dp-pp"}};
   for (const GridShape& shape : shapes) {
-    EngineConfig config = small_gpt(1);
+    EngineConfig config = small_model(Tested::gpt, 1);
     config.parallel.sequence_parallel = true;
     config.parallel.zero_stage = shape.tensor_parallel == 1 ? 3 : 2;
     config.parallel.virtual_pipeline = shape.pipeline_parallel;
