@@ -20,7 +20,9 @@ void add_plan_command(Command app);
 void add_predict_command(Command app);
 void add_report_command(Command app);
 void add_score_command(Command app);
+void add_study_command(Command app);
 void add_tokenizer_command(Command app);
 void add_train_command(Command app);
+void add_transfer_vocabulary_command(Command app);
 
 }  // namespace triax::cli

@@ -54,8 +54,10 @@ void add_commands(triax::cli::Command app) {
   add_predict_command(app);
   add_report_command(app);
   add_score_command(app);
+  add_study_command(app);
   add_tokenizer_command(app);
   add_train_command(app);
+  add_transfer_vocabulary_command(app);
 }
 
 }  // namespace

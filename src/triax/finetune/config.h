@@ -73,7 +73,7 @@ struct TaskSection {
 
 struct TrainSection {
   int64_t epochs = 3, batch_size = 32, micro_batch_tokens = 4096, patience = 0;
-  double learning_rate = 5e-5, warmup = 0.1, weight_decay = 0.01, clip_gradient = 1.0, beta2 = 0.999;
+  double learning_rate = 5e-5, head_learning_rate = 0, warmup = 0.1, weight_decay = 0.01, clip_gradient = 1.0, beta2 = 0.999;
   Decay decay = Decay::linear;
   ClassWeights class_weights = ClassWeights::none;
   std::vector<int64_t> seeds = {1};
@@ -85,6 +85,7 @@ struct TrainSection {
     v("micro_batch_tokens", micro_batch_tokens, "tokens computed at a time: bounds memory, changes no result").at_least(16);
     v("patience", patience, "stop after that many epochs without a better dev score; 0: never").at_least(0);
     v("learning_rate", learning_rate, "peak learning rate").at_least(0);
+    v("head_learning_rate", head_learning_rate, "peak of the head's layers, which begin without knowing anything; 0: as the others").at_least(0);
     v("warmup", warmup, "share of the steps in which the rate rises").between(0, 1);
     v("decay", decay, "of the learning rate after it, to 0", {"cosine", "linear", "constant", "inverse_sqrt", "wsd"});
     v("weight_decay", weight_decay, "of matrices").at_least(0);

@@ -18,10 +18,8 @@
 #include "triax/base/rng.h"
 #include "triax/base/text.h"
 #include "triax/checkpoint/safetensors.h"
-#include "triax/finetune/batches.h"
 #include "triax/finetune/model_folder.h"
-#include "triax/kernels/elementwise.h"
-#include "triax/optim/optimizer.h"
+#include "triax/finetune/step.h"
 
 namespace triax::finetune {
 namespace {
@@ -133,6 +131,8 @@ class SeedRun {
     const int64_t total = steps_per_epoch_ * config_.train.epochs;
     schedule_ = {.decay = config_.train.decay, .peak = config_.train.learning_rate, .minimum = 0,
                  .warmup_steps = static_cast<int64_t>(std::llround(config_.train.warmup * static_cast<double>(total))), .decay_steps = total};
+    head_schedule_ = schedule_;
+    if (config_.train.head_learning_rate > 0) head_schedule_.peak = config_.train.head_learning_rate;
     if (state_.epoch > 0) {
       load_weights();
       log_info("seed {}: goes on after epoch {}", seed_, state_.epoch);
@@ -203,20 +203,15 @@ class SeedRun {
   }
 
   double step(std::span<const size_t> firsts) {
-    const Context context;
-    Parameters& parameters = model_->parameters();
-    fill(context, parameters.flat_gradient(), 0);
     ++state_.step;
     TokenLayout layout;
     layout.seed = static_cast<uint64_t>(seed_);
     layout.step = static_cast<uint32_t>(state_.step);
-    const double loss = train_batch(*model_, train_.examples, firsts, weights_, config_.train.micro_batch_tokens, layout, memory_);
-    const GradientSquares squares = gradient_squares(context, parameters, true);
-    check(std::isfinite(squares.sum) && std::isfinite(loss), "step {}: the gradient of {} is not finite; a smaller train.learning_rate may help", state_.step,
-          squares.not_finite);
-    const double norm = std::sqrt(squares.sum);
-    const double scale = config_.train.clip_gradient > 0 && norm > config_.train.clip_gradient ? config_.train.clip_gradient / norm : 1.0;
-    optimizer_->step(context, schedule_.at(state_.step), scale);
+    const StepSettings settings{.learning_rate = schedule_.at(state_.step),
+                                .head_learning_rate = head_schedule_.at(state_.step),
+                                .clip_gradient = config_.train.clip_gradient,
+                                .micro_batch_tokens = config_.train.micro_batch_tokens};
+    const double loss = tuning_step(*model_, *optimizer_, train_.examples, firsts, weights_, settings, layout, memory_);
     for (const size_t first : firsts)
       for (int64_t j = 0; j < train_.examples[first].group; ++j) state_.tokens += static_cast<int64_t>(train_.examples[first + static_cast<size_t>(j)].ids.size());
     return loss;
@@ -241,7 +236,7 @@ class SeedRun {
   std::vector<float> weights_;
   std::vector<size_t> chosen_;
   int64_t steps_per_epoch_ = 0;
-  LrSchedule schedule_;
+  LrSchedule schedule_, head_schedule_;
   BatchMemory memory_;
 };
 

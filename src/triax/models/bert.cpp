@@ -64,6 +64,7 @@ void Bert::declare_head(ParameterTable& table) {
     order_bias_ = table.add(vector("order.bias", 2));
   } else if (head_.head != BertHead::none) {
     check(outputs > 0, "a head of {} labels cannot tell anything apart", outputs);
+    table.begin_unit("classifier");  // which may have a learning rate of its own
     const int64_t inner = head_.hidden_size;
     if (inner > 0) {
       classifier_hidden_weight_ = table.add(matrix("classifier.hidden.weight", inner, h, config_.init_std));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "triax/kernels/adamw.h"
 #include "triax/kernels/elementwise.h"
@@ -37,9 +38,13 @@ Optimizer::Optimizer(const Parameters& parameters, const AdamWConfig& config)
 }
 
 void Optimizer::step(const Context& context, double learning_rate, double gradient_scale) {
+  step(context, std::vector<double>(parameters_->table().units().size(), learning_rate), gradient_scale);
+}
+
+void Optimizer::step(const Context& context, std::span<const double> learning_rates, double gradient_scale) {
   ++steps_done_;
   for (const OwnedRange& range : parameters_->owned()) {
-    const AdamWStep step{.learning_rate = static_cast<float>(learning_rate),
+    const AdamWStep step{.learning_rate = static_cast<float>(learning_rates[static_cast<size_t>(range.unit)]),
                          .beta1 = static_cast<float>(config_.beta1),
                          .beta2 = static_cast<float>(config_.beta2),
                          .epsilon = static_cast<float>(config_.epsilon),

@@ -2,6 +2,7 @@
 // al. 2013).
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "triax/nn/parameters.h"
@@ -27,6 +28,8 @@ class Optimizer {
 
   // One update from the gradients times `gradient_scale`; the gradients are left as they are.
   void step(const Context& context, double learning_rate, double gradient_scale);
+  // The same with a learning rate for each unit of the table.
+  void step(const Context& context, std::span<const double> learning_rates, double gradient_scale);
 
   int64_t steps_done() const { return steps_done_; }
   void set_steps_done(int64_t steps) { steps_done_ = steps; }
