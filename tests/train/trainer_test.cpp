@@ -170,21 +170,25 @@ TEST_F(BertTrainerTest, ResumesBitForBit) {
   }
 }
 
-TEST_F(BertTrainerTest, Bf16StaysNearFp32) {
+TEST_F(BertTrainerTest, HalfPrecisionsStayNearFp32) {
   for (const bool post_norm : {false, true}) {
     RunConfig c = bert("fp32");
     c.model.post_norm = post_norm;
     c.model.hidden_dropout = c.model.attention_dropout = 0;
+    c.train.loss_scale = 1024;
     c.checkpoint.resume = false;
     Trainer(c).run();
-    c.output.dir = (folder_.path() / "bf16").string();
-    c.train.precision = Precision::bf16;
-    Trainer(c).run();
-    const MetricsHistory wide = history("fp32"), narrow = history("bf16");
-    ASSERT_EQ(narrow.train.size(), wide.train.size());
-    for (size_t i = 0; i < wide.train.size(); ++i)
-      EXPECT_NEAR(narrow.train[i].loss, wide.train[i].loss, 0.02 * wide.train[i].loss) << "step " << i + 1;
-    EXPECT_NE(narrow.train.back().loss, wide.train.back().loss);
+    const MetricsHistory wide = history("fp32");
+    for (const Precision precision : {Precision::bf16, Precision::fp16}) {
+      c.output.dir = (folder_.path() / "half").string();
+      c.train.precision = precision;
+      Trainer(c).run();
+      const MetricsHistory narrow = history("half");
+      ASSERT_EQ(narrow.train.size(), wide.train.size());
+      for (size_t i = 0; i < wide.train.size(); ++i)
+        EXPECT_NEAR(narrow.train[i].loss, wide.train[i].loss, 0.02 * wide.train[i].loss) << "step " << i + 1;
+      EXPECT_NE(narrow.train.back().loss, wide.train.back().loss);
+    }
   }
 }
 
