@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "triax/base/error.h"
+#include "triax/base/file.h"
 
 namespace triax {
 namespace {
@@ -176,6 +177,35 @@ TEST(BertDataset, SaysWhatCannotBe) {
   EXPECT_THROW(dataset.batch(0, 1, batch), Error);
   EXPECT_THROW(build_bert_mapping(foreign, {.documents = {0, 1}, .seq_length = 4}), Error);
   EXPECT_THROW(build_bert_mapping(foreign, {.documents = {0, 2}, .seq_length = 64}), Error);
+}
+
+TEST(BertDataset, TheMappingIsKeptAndDamageIsFound) {
+  const TemporaryDirectory directory;
+  const IndexedDataset data = random_text(directory.path() / "d", 60);
+  const BertDatasetOptions options{.documents = {0, 60}, .num_samples = 100, .seq_length = 64};
+  const std::vector<BertRow> expected = build_bert_mapping(data, options);
+  const auto rows = [&] {
+    const BertDataset dataset(data, vocabulary(), options);
+    EXPECT_GT(dataset.samples_of_an_epoch(), 0);
+    return std::vector<BertRow>(dataset.rows().begin(), dataset.rows().end());
+  };
+  EXPECT_EQ(rows(), expected);
+  fs::path file;
+  for (const auto& entry : fs::directory_iterator(directory.path() / "d-cache")) file = entry.path();
+  const std::string whole = read_file(file);
+  EXPECT_EQ(rows(), expected);
+  Philox random(9);
+  for (int i = 0; i < 40; ++i) {
+    std::string damaged = whole;
+    if (i % 2 == 0) damaged.resize(random.next_below(whole.size()));
+    else damaged[random.next_below(whole.size())] ^= static_cast<char>(1 + random.next_below(255));
+    write_file_atomic(file, damaged);
+    EXPECT_EQ(rows(), expected);
+    EXPECT_EQ(read_file(file), whole) << "and is written anew";
+  }
+  fs::remove_all(directory.path() / "d-cache");
+  write_file_atomic(directory.path() / "d-cache", "no folder");
+  EXPECT_EQ(rows(), expected);
 }
 
 }  // namespace

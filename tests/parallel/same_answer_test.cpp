@@ -95,7 +95,7 @@ std::vector<double> losses_of(EngineConfig config, const GridShape& shape) {
   std::vector<double> losses;
   for (int64_t step = 1; step <= kSteps; ++step)
     losses.push_back(engine.train_step(step, 3e-3, batches_of(config, step, engine.at().data, shape.data_parallel)).loss);
-  losses.push_back(engine.evaluate(batches_of(config, 1000, engine.at().data, shape.data_parallel)).total());
+  losses.push_back(engine.evaluate(batches_of(config, 1000, engine.at().data, shape.data_parallel)).loss);
   return losses;
 }
 

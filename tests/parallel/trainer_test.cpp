@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 using test::world;
 
 // One folder for all ranks.
-class GridTrainer : public testing::Test {
+class GridTrainer : public testing::TestWithParam<ModelKind> {
  protected:
   void SetUp() override {
     if (world().rank() == 0) folder_ = std::make_unique<TemporaryDirectory>("grid-trainer");
@@ -27,6 +27,7 @@ class GridTrainer : public testing::Test {
     path_ = path.c_str();
     if (world().rank() == 0) {
       test::write_tiny_dataset(path_ / "tokens");
+      test::write_tiny_texts(path_ / "texts", path_ / "vocabulary");
       RunConfig serial = config("serial");
       Trainer(serial).run();
       serial_ = read_metrics(path_ / "serial/metrics.jsonl");
@@ -37,6 +38,7 @@ class GridTrainer : public testing::Test {
 
   RunConfig config(const std::string& run) const {
     RunConfig c = test::tiny_run(path_ / "tokens", path_ / run);
+    if (GetParam() == ModelKind::bert) test::train_a_bert(c, path_ / "texts", path_ / "vocabulary");
     c.model.num_layers = 4;
     c.model.num_heads = 4;
     c.train.micro_batch_size = 1;
@@ -79,7 +81,7 @@ GridConfig grid(int64_t t, int64_t p, int64_t v, int64_t zero, bool sequence_par
   return g;
 }
 
-TEST_F(GridTrainer, AnotherGridContinues) {
+TEST_P(GridTrainer, AnotherGridContinues) {
   const int ranks = world().size();
   std::vector<GridConfig> grids = {grid(1, 1, 1, 3), grid(1, 1, 1, 1)};
   if (ranks % 2 == 0) {
@@ -102,7 +104,7 @@ TEST_F(GridTrainer, AnotherGridContinues) {
   }
 }
 
-TEST_F(GridTrainer, HasTheCurveOfOneRank) {
+TEST_P(GridTrainer, HasTheCurveOfOneRank) {
   const int ranks = world().size();
   if (8 % ranks != 0) return;
   RunConfig c = config("zero");
@@ -119,6 +121,9 @@ TEST_F(GridTrainer, HasTheCurveOfOneRank) {
   expect_serial_losses("pipeline");
   expect_serial_validation("pipeline");
 }
+
+INSTANTIATE_TEST_SUITE_P(Models, GridTrainer, testing::Values(ModelKind::gpt, ModelKind::bert),
+                         [](const auto& tested) { return tested.param == ModelKind::bert ? "bert" : "gpt"; });
 
 }  // namespace
 }  // namespace triax

@@ -65,6 +65,22 @@ TEST(PlanMemory, TheRanksOfAGridHoldTheModelOnceAndTheTiedTableTwice) {
   EXPECT_NEAR(total, expected, 2e-4 * expected);
 }
 
+// The heads are on every tensor rank of the last stage whole, but for the decoder.
+TEST(PlanMemory, ABertsRanksHoldTheModelOnceAndWhatIsNotSplitOnEachOfThem) {
+  for (const bool post_norm : {false, true}) {
+    EngineConfig config = gpt(4, 3, 1);
+    config.model.kind = ModelKind::bert;
+    config.model.post_norm = post_norm;
+    double total = 0;
+    for (int rank = 0; rank < config.parallel.grid.ranks(); ++rank)
+      total += state_bytes(config, coordinates_of(config.parallel.grid, rank));
+    const double h = 4096, table = 51200.0 * h, heads = 2 * h * h + 7 * h;
+    const double replicated = 3 * (2050.0 * h + 36 * 6.0 * h + 2 * h + heads);
+    const double expected = 16 * (static_cast<double>(config.model.num_parameters()) + table + replicated);
+    EXPECT_NEAR(total, expected, 2e-4 * expected);
+  }
+}
+
 // Activations in flight: 1F1B at most p, GPipe m (Narayanan et al. 2021, section 2.2.1).
 TEST(PlanEngine, InFlightIsBoundedAsPublished) {
   EngineConfig config = gpt(1, 4, 1);

@@ -13,6 +13,8 @@
 #include "train/tiny_run.h"
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/kernels/elementwise.h"
+#include "triax/train/load_model.h"
 
 namespace triax {
 namespace {
@@ -82,6 +84,129 @@ TEST_F(TrainerTest, ResumesBitForBit) {
   fs::copy(folder_.path() / "straight/metrics.jsonl", folder_.path() / "resumed/metrics.jsonl");
   Trainer(config("resumed")).run();
   expect_equal_runs("straight", "resumed", 12);
+}
+
+class BertTrainerTest : public TrainerTest {
+ protected:
+  BertTrainerTest() { test::write_tiny_texts(folder_.path() / "texts", folder_.path() / "vocabulary"); }
+  RunConfig bert(const std::string& run) const {
+    RunConfig c = config(run);
+    test::train_a_bert(c, folder_.path() / "texts", folder_.path() / "vocabulary");
+    return c;
+  }
+};
+
+TEST_F(BertTrainerTest, LearnsBothOfItsTasksAndWritesThemDown) {
+  RunConfig c = bert("run");
+  c.train.steps = 90;
+  c.train.global_batch_size = 16;
+  c.eval.interval = 30;
+  Trainer(c).run();
+  const MetricsHistory made = history("run");
+  ASSERT_EQ(made.train.size(), 90u);
+  for (const StepMetrics& m : made.train) {
+    ASSERT_EQ(m.extra.size(), 2u);
+    EXPECT_EQ(m.extra[0].first, "lm_loss");
+    EXPECT_EQ(m.extra[1].first, "order_loss");
+    EXPECT_NEAR(m.loss, m.extra[0].second + m.extra[1].second, 1e-9);
+  }
+  EXPECT_NEAR(made.train.front().extra[0].second, std::log(50.0), 0.4);
+  EXPECT_NEAR(made.train.front().extra[1].second, std::log(2.0), 0.1);
+  ASSERT_EQ(made.validation.size(), 3u);
+  EXPECT_LT(made.validation.back().extra[0].second, 3.2);
+  EXPECT_EQ(made.validation.back().perplexity(), std::exp(made.validation.back().extra[0].second));
+  // Padding is not counted: samples are at most 16 tokens, some shorter.
+  EXPECT_LT(made.train.back().consumed_tokens, 90 * 16 * 16);
+  EXPECT_GT(made.train.back().consumed_tokens, 90 * 16 * 9);
+}
+
+TEST_F(BertTrainerTest, ResumesBitForBit) {
+  for (const bool post_norm : {false, true}) {
+    const std::string name = post_norm ? "post" : "pre";
+    const auto run = [&](const std::string& suffix) {
+      RunConfig c = bert(name + suffix);
+      c.model.post_norm = post_norm;
+      c.train.recompute = post_norm ? Recompute::selective : Recompute::none;
+      return c;
+    };
+    RunConfig straight = run("-straight");
+    straight.checkpoint.interval = 5;
+    Trainer(straight).run();
+    fs::create_directories(folder_.path() / (name + "-resumed/checkpoints"));
+    fs::copy(checkpoint(name + "-straight", 5), checkpoint(name + "-resumed", 5), fs::copy_options::recursive);
+    fs::copy(folder_.path() / (name + "-straight/metrics.jsonl"), folder_.path() / (name + "-resumed/metrics.jsonl"));
+    Trainer(run("-resumed")).run();
+    expect_equal_runs(name + "-straight", name + "-resumed", 12);
+  }
+}
+
+TEST_F(BertTrainerTest, Bf16StaysNearFp32) {
+  for (const bool post_norm : {false, true}) {
+    RunConfig c = bert("fp32");
+    c.model.post_norm = post_norm;
+    c.model.hidden_dropout = c.model.attention_dropout = 0;
+    c.checkpoint.resume = false;
+    Trainer(c).run();
+    c.output.dir = (folder_.path() / "bf16").string();
+    c.train.precision = Precision::bf16;
+    Trainer(c).run();
+    const MetricsHistory wide = history("fp32"), narrow = history("bf16");
+    ASSERT_EQ(narrow.train.size(), wide.train.size());
+    for (size_t i = 0; i < wide.train.size(); ++i)
+      EXPECT_NEAR(narrow.train[i].loss, wide.train[i].loss, 0.02 * wide.train[i].loss) << "step " << i + 1;
+    EXPECT_NE(narrow.train.back().loss, wide.train.back().loss);
+  }
+}
+
+TEST_F(BertTrainerTest, GoesOnFromAnotherRunsWeights) {
+  Trainer(bert("general")).run();
+  const double reached = history("general").validation.back().loss;
+  RunConfig c = bert("domain");
+  c.checkpoint.load = checkpoint("general", 12).string();
+  c.train.steps = 1;
+  c.optimizer.learning_rate = c.optimizer.min_learning_rate = 0;
+  Trainer(c).run();
+  EXPECT_NEAR(history("domain").validation.back().loss, reached, 1e-6);
+}
+
+// As a task is tuned from it: the same weights in a model of one rank, the classifier's new.
+TEST_F(BertTrainerTest, ItsCheckpointOpensAsABert) {
+  Trainer(bert("run")).run();
+  const SavedBert saved = open_bert(folder_.path() / "run");
+  EXPECT_EQ(saved.run.model.vocab_size, 50);
+  EXPECT_EQ(saved.tokenizer, folder_.path() / "vocabulary");
+  Bert model(saved.run.model.bert(), {.head = BertHead::sequence, .num_labels = 2}, Recompute::none, false);
+  EXPECT_EQ(load_bert(saved, model), (std::vector<std::string>{"classifier.weight", "classifier.bias"}));
+  EXPECT_GT(sum_of_squares({}, model.parameters().master(0)), 0);
+  Trainer(config("gpt")).run();
+  EXPECT_THROW(open_bert(folder_.path() / "gpt"), Error);
+  EXPECT_THROW(load_gpt(folder_.path() / "run", {}, DType::f32), Error);
+}
+
+TEST_F(BertTrainerTest, RefusesWhatABertCannot) {
+  const auto refusal = [](const RunConfig& c) {
+    try {
+      Trainer trainer(c);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  RunConfig c = bert("refused");
+  c.eval.prompts = {"w1"};
+  EXPECT_NE(refusal(c).find("eval.prompts"), std::string::npos);
+  c = bert("refused");
+  c.data.tokenizer.clear();
+  EXPECT_NE(refusal(c).find("data.tokenizer"), std::string::npos);
+  c = bert("refused");
+  c.data.reset_attention = true;
+  EXPECT_NE(refusal(c).find("data.reset_attention"), std::string::npos);
+  c = config("refused");
+  c.model.post_norm = true;
+  EXPECT_NE(refusal(c).find("model.post_norm"), std::string::npos);
+  c = bert("refused");
+  c.data.train = {(folder_.path() / "tokens").string()};  // not cut into sentences
+  EXPECT_NE(refusal(c).find("--sentences"), std::string::npos);
 }
 
 TEST_F(TrainerTest, StopsAtASignalAndContinues) {

@@ -7,8 +7,12 @@
 #include <random>
 
 #include "triax/base/error.h"
+#include "triax/base/hash.h"
+#include "triax/base/log.h"
+#include "triax/data/bert_index.h"
 
 namespace triax {
+namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kSpecialTokens = 3;     // [CLS] and two [SEP]
@@ -114,12 +118,45 @@ std::vector<BertRow> build_bert_mapping(const IndexedDataset& data, const BertDa
   return rows;
 }
 
+struct BertDataset::Index {
+  std::vector<BertRow> built;  // where it cannot be kept in a file
+  MappedBertIndex mapped;
+};
+
 BertDataset::BertDataset(IndexedDataset data, BertVocabulary vocabulary, BertDatasetOptions options)
-    : data_(std::move(data)), vocabulary_(std::move(vocabulary)), options_(options) {
+    : data_(std::move(data)), vocabulary_(std::move(vocabulary)), options_(std::move(options)), index_(std::make_unique<Index>()) {
   check(options_.mask_probability > 0 && options_.mask_probability < 1, "a masking probability of {} is not possible",
         options_.mask_probability);
   check(options_.max_ngram >= 1 && options_.max_ngram <= 16, "runs of {} words cannot be masked; use 1 to 16", options_.max_ngram);
-  rows_ = build_bert_mapping(data_, options_, &samples_of_an_epoch_);
+  const std::string description = describe_bert_index(data_, options_);
+  const fs::path folder = options_.cache_directory.empty() ? fs::path(data_.path().string() + "-cache") : options_.cache_directory;
+  const fs::path file = folder / ("bert-" + hex64(hash64(description)) + ".index");
+  if (options_.use_cache && use_file(file, description)) return;
+  index_->built = build_bert_mapping(data_, options_, &samples_of_an_epoch_);
+  rows_ = index_->built;
+  if (!options_.use_cache) return;
+  try {
+    write_bert_index(file, description, rows_, samples_of_an_epoch_);
+  } catch (const std::exception& error) {
+    log_warning("the index of {} cannot be kept ({}), and will be built again each time; name another folder for it",
+                data_.path().string(), error.what());
+    return;
+  }
+  check(use_file(file, description), "{}: cannot be read back after it was written; check the disk", file.string());
+}
+
+BertDataset::~BertDataset() = default;
+BertDataset::BertDataset(BertDataset&&) noexcept = default;
+BertDataset& BertDataset::operator=(BertDataset&&) noexcept = default;
+
+bool BertDataset::use_file(const fs::path& file, const std::string& description) {
+  auto found = open_bert_index(file, description);
+  if (!found) return false;
+  index_->mapped = std::move(*found);
+  index_->built = {};
+  rows_ = index_->mapped.rows;
+  samples_of_an_epoch_ = index_->mapped.samples_of_an_epoch;
+  return true;
 }
 
 struct BertDataset::Pair {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "triax/base/rng.h"
@@ -38,6 +39,9 @@ struct BertDatasetOptions {
   // 1 / n.
   int max_ngram = 3;
   bool whole_words = true;  // all pieces of a word or none
+  // Where the mapping is kept; empty: PREFIX-cache beside the dataset.
+  std::filesystem::path cache_directory{};
+  bool use_cache = true;
 };
 
 // Sentences [first, end), and how many tokens of them to use.
@@ -68,9 +72,12 @@ class BertDataset {
  public:
   // Throws when no document has two sentences to pair.
   BertDataset(IndexedDataset data, BertVocabulary vocabulary, BertDatasetOptions options);
+  ~BertDataset();
+  BertDataset(BertDataset&&) noexcept;
+  BertDataset& operator=(BertDataset&&) noexcept;
 
   int64_t num_samples() const { return static_cast<int64_t>(rows_.size()); }
-  const std::vector<BertRow>& rows() const { return rows_; }
+  std::span<const BertRow> rows() const { return rows_; }
   const IndexedDataset& data() const { return data_; }
   const BertDatasetOptions& options() const { return options_; }
   // What going once through the documents makes.
@@ -84,13 +91,16 @@ class BertDataset {
 
  private:
   struct Pair;
+  struct Index;
+  bool use_file(const std::filesystem::path& file, const std::string& description);
   void read_pair(const BertRow& row, Philox& random, Pair& pair) const;
   void mask(std::span<int32_t> tokens, Philox& random, std::span<int32_t> labels, std::span<float> loss_mask) const;
 
   IndexedDataset data_;
   BertVocabulary vocabulary_;
   BertDatasetOptions options_;
-  std::vector<BertRow> rows_;
+  std::unique_ptr<Index> index_;
+  std::span<const BertRow> rows_;
   int64_t samples_of_an_epoch_ = 0;
 };
 

@@ -23,7 +23,7 @@ struct ModelSection {
 
   template <class V>
   void visit(V& v) {
-    v("path", path, "folder of a BERT: config.json, model.safetensors and the vocabulary");
+    v("path", path, "folder of a BERT: of Hugging Face (config.json, model.safetensors, vocabulary), or a run of `triax train`");
     v("head_hidden_size", head_hidden_size, "width of a layer before the last one of the head; 0: none").at_least(0);
     v("head_dropout", head_dropout, "dropout before each layer of the head").between(0, 0.99);
   }

@@ -6,12 +6,15 @@
 #include "triax/base/file.h"
 #include "triax/base/json.h"
 #include "triax/models/hf_bert.h"
+#include "triax/train/load_model.h"
 
 namespace triax::finetune {
 namespace {
 
 namespace fs = std::filesystem;
 constexpr const char* kTaskFile = "triax_task.json";
+
+bool is_hf_folder(const fs::path& folder) { return !fs::exists(folder) || fs::exists(folder / "config.json"); }
 
 }  // namespace
 
@@ -46,7 +49,22 @@ TunedModel load_tuned_model(const fs::path& folder) {
   return tuned;
 }
 
+std::filesystem::path vocabulary_of(const fs::path& folder) {
+  if (is_hf_folder(folder)) return folder;
+  const SavedBert saved = open_bert(folder);
+  check(!saved.tokenizer.empty(), "{} does not name its vocabulary; turn it into a Hugging Face folder with `triax convert --tokenizer DIR`",
+        saved.reader.path().string());
+  return saved.tokenizer;
+}
+
 std::unique_ptr<Bert> load_for_tuning(const fs::path& folder, const Task& task, uint64_t seed, std::vector<std::string>& fresh) {
+  if (!is_hf_folder(folder)) {
+    const SavedBert saved = open_bert(folder);
+    auto model = std::make_unique<Bert>(saved.run.model.bert(), task.head(), Recompute::none, true);
+    model->parameters().initialize({}, seed);
+    fresh = load_bert(saved, *model);
+    return model;
+  }
   const HfBertConfig hf = read_hf_bert_config(folder);
   const BertHeadConfig head = task.head();
   auto model = std::make_unique<Bert>(hf.model, head, Recompute::none, true);

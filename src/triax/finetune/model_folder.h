@@ -22,8 +22,10 @@ void write_tuned_model(const std::filesystem::path& folder, const Bert& model, c
 // A folder that write_tuned_model() made. Throws Error when it is some other.
 TunedModel load_tuned_model(const std::filesystem::path& folder);
 
-// A BERT to be tuned for a task, with a head that is fresh where the folder has none that fits. Returns the
-// names of what is fresh in `fresh`.
+// A BERT to be tuned for a task, with a head that is fresh where there is none that fits. Returns the names of what is
+// fresh in `fresh`. `folder`: of Hugging Face, or a run or checkpoint of `triax train` with model.kind = "bert".
 std::unique_ptr<Bert> load_for_tuning(const std::filesystem::path& folder, const Task& task, uint64_t seed, std::vector<std::string>& fresh);
+// Where the vocabulary of such a folder is.
+std::filesystem::path vocabulary_of(const std::filesystem::path& folder);
 
 }  // namespace triax::finetune

@@ -277,7 +277,7 @@ Spread spread_of(const std::vector<double>& values) {
 
 TuningResult run_tuning(TaskKind kind, const FinetuneConfig& config, const std::function<void(int64_t)>& after_epoch) {
   check_config(config);
-  const auto tokenizer = load_tokenizer(config.model.path);
+  const auto tokenizer = load_tokenizer(vocabulary_of(config.model.path));
   const auto task = make_task({kind, config.model, config.data, config.task}, *tokenizer, {});
   const auto train = task->read(config.data.train, true), dev = task->read(config.data.dev, true);
   tell(*train, config.data.train);

@@ -9,6 +9,7 @@
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/checkpoint/elements.h"
 #include "triax/checkpoint/safetensors.h"
 
 namespace triax {
@@ -136,7 +137,7 @@ std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Be
   return missing;
 }
 
-void write_hf_bert(const std::filesystem::path& directory, const Bert& model, const std::vector<std::string>& labels) {
+void write_hf_bert(const std::filesystem::path& directory, const Bert& model, const std::vector<std::string>& labels, DType dtype) {
   std::vector<SafetensorsSpec> specs;
   std::map<std::string, const float*> data;
   const Parameters& parameters = model.parameters();
@@ -146,13 +147,17 @@ void write_hf_bert(const std::filesystem::path& directory, const Bert& model, co
     const Shape shape = part_shape(spec, names.size());
     const float* from = parameters.master(i).data<float>();
     for (const std::string& name : names) {
-      specs.push_back({name, DType::f32, shape});
+      specs.push_back({name, dtype, shape});
       data[name] = from;
       from += shape.numel();
     }
   }
   SafetensorsWriter file(directory / "model.safetensors", std::move(specs), {{"format", "pt"}});
-  for (const SafetensorsSpec& spec : file.order()) file.write(data.at(spec.name), static_cast<size_t>(spec.shape.numel()) * sizeof(float));
+  for (const SafetensorsSpec& spec : file.order()) {
+    const OwnedTensor values(spec.shape, dtype);
+    copy_elements(data.at(spec.name), DType::f32, values.view().raw(), dtype, spec.shape.numel());
+    file.write(values.view().raw(), values.view().bytes());
+  }
   file.commit();
   write_file_atomic(directory / "config.json", hf_bert_config_json({model.config(), model.head(), labels}));
 }

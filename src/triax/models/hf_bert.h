@@ -42,7 +42,8 @@ std::string hf_bert_config_json(const HfBertConfig& config);
 std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model, bool with_classifier = true);
 
 // Writes config.json and model.safetensors to an existing directory. A classifier of two layers has
-// "classifier.hidden.*" besides, which only triax reads.
-void write_hf_bert(const std::filesystem::path& directory, const Bert& model, const std::vector<std::string>& labels);
+// "classifier.hidden.*" besides, which only triax reads. `dtype`: of the numbers written.
+void write_hf_bert(const std::filesystem::path& directory, const Bert& model, const std::vector<std::string>& labels,
+                   DType dtype = DType::f32);
 
 }  // namespace triax

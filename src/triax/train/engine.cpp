@@ -117,8 +117,10 @@ void Engine::sum_over_world(std::span<double> values) const {
 Engine::Step Engine::begin(std::span<const TokenBatch> batches) const {
   std::array<double, 3> counts = {0, 0, 0};  // targets, orders, tokens
   for (const TokenBatch& batch : batches) {
-    for (const float mask : batch.loss_mask) counts[0] += static_cast<double>(mask);
-    for (const float mask : batch.order_mask) counts[1] += static_cast<double>(mask);
+    const double targets = std::accumulate(batch.loss_mask.begin(), batch.loss_mask.end(), 0.0);
+    counts[0] += targets;
+    counts[1] += std::accumulate(batch.order_mask.begin(), batch.order_mask.end(), 0.0);
+    if (targets == 0) continue;  // a batch that does not count
     for (const Span& span : batch.spans) counts[2] += static_cast<double>(span.length);
   }
   if (grid_) grid_->data().all_reduce({counts.data(), {3}, DType::f64});
@@ -168,14 +170,14 @@ StepResult Engine::train_step(int64_t step, double learning_rate, std::span<cons
   return result;
 }
 
-StageLoss Engine::evaluate(std::span<const TokenBatch> batches) {
+StepResult Engine::evaluate(std::span<const TokenBatch> batches) {
   step_ = begin(batches);
   if (!batches.empty())
     run(forward_only_schedule(config_.pipeline(static_cast<int64_t>(batches.size())), at().pipeline), nullptr);
   std::array<double, 2> losses = {0, 0};
   if (at().tensor == 0) losses = {step_.loss.tokens, step_.loss.order};
   sum_over_world(losses);
-  return {losses[0], losses[1]};
+  return {.loss = losses[0] + losses[1], .parts = {losses[0], losses[1]}, .tokens = step_.tokens};
 }
 
 // The table of the first and the last stage is one parameter.

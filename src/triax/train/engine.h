@@ -28,9 +28,9 @@ struct TokenBatch {
 
 struct StepResult {
   double loss = 0;           // mean over the step's unmasked targets; of a BERT plus the mean over its orders
-  double gradient_norm = 0;  // before clipping
+  double gradient_norm = 0;  // before clipping; of an evaluation 0
   StageLoss parts;           // what the loss is the sum of
-  int64_t tokens = 0;        // of all ranks' batches, padding left out
+  int64_t tokens = 0;        // of all ranks' batches that have a target; padding left out
 };
 
 class Engine : private PipelineWork {
@@ -44,7 +44,7 @@ class Engine : private PipelineWork {
   // are then those of the step before.
   StepResult train_step(int64_t step, double learning_rate, std::span<const TokenBatch> batches);
   // Mean losses without dropout or gradients. Every data-parallel rank must bring as many batches.
-  StageLoss evaluate(std::span<const TokenBatch> batches);
+  StepResult evaluate(std::span<const TokenBatch> batches);
 
   void initialize();
   // After the weights that this rank owns were changed by hand (loaded): the copies, and other ranks'.

@@ -2,7 +2,6 @@
 
 #include "triax/base/config.h"
 #include "triax/base/error.h"
-#include "triax/train/run_config.h"
 #include "triax/train/state.h"
 
 namespace triax {
@@ -38,6 +37,37 @@ LoadedGpt load_gpt(const fs::path& path, const fs::path& tokenizer, DType comput
   loaded.model = std::make_unique<Gpt>(whole_gpt(config.model, compute_type), false);
   load_checkpoint(reader, {}, loaded.model->parameters());
   return loaded;
+}
+
+SavedBert open_bert(const fs::path& path) {
+  SavedBert saved{.reader = CheckpointReader(find_checkpoint(path)), .run = {}, .tokenizer = {}};
+  const fs::path& name = saved.reader.path();
+  const TrainState state = train_state_from_json(saved.reader.state(), name);
+  ConfigFields(saved.run).load_text(state.config, name.string() + " (its configuration)");
+  ModelConfig& model = saved.run.model;
+  check(model.is_bert(), "{} is a GPT; a BERT is expected", name.string());
+  model.vocab_size = saved.reader.get("embedding.token").shape[0];  // 0 in the configuration: the tokenizer's
+  saved.tokenizer = state.tokenizer;
+  return saved;
+}
+
+std::vector<std::string> load_bert(const SavedBert& saved, Bert& model) {
+  Parameters& parameters = model.parameters();
+  std::vector<std::string> missing;
+  for (int i = 0; i < static_cast<int>(parameters.table().specs().size()); ++i) {
+    const ParameterSpec& spec = parameters.table()[i];
+    const bool classifier = spec.name.starts_with("classifier.");  // no pretraining has one
+    if (classifier) {
+      missing.push_back(spec.name);
+      continue;
+    }
+    const Shape& stored = saved.reader.get(spec.name).shape;
+    check(stored == spec.shape, "{}: {} is {} there, and {} is asked for", saved.reader.path().string(), spec.name,
+          stored.to_string(), spec.shape.to_string());
+    saved.reader.read(spec.name, parameters.master(i));
+  }
+  parameters.refresh_copies({});
+  return missing;
 }
 
 }  // namespace triax

@@ -307,11 +307,11 @@ void Trainer::validate() {
   ValidationMetrics metrics;
   metrics.step = state_.step;
   metrics.total_steps = config_.train.steps;
-  const StageLoss loss = engine_->evaluate(batches);
-  metrics.loss = outcome_.validation_loss = loss.total();
-  metrics.extra = parts_of(loss, config_.model);
+  const StepResult result = engine_->evaluate(batches);
+  metrics.loss = outcome_.validation_loss = result.loss;
+  metrics.extra = parts_of(result.parts, config_.model);
   outcome_.validation_perplexity = metrics.perplexity();
-  metrics.tokens = count * micro * config_.train.sequence_length;
+  metrics.tokens = result.tokens;
   metrics.seconds = seconds_between(begin, Clock::now());
   metrics.consumed_tokens = state_.consumed_tokens;
   if (first_rank()) recorder_->validation(metrics);

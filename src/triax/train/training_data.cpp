@@ -47,7 +47,8 @@ BertLoaderOptions bert_options(const RunConfig& config) {
                      .short_probability = data.masking.short_probability,
                      .mask_probability = data.masking.probability,
                      .max_ngram = static_cast<int>(data.masking.max_ngram),
-                     .whole_words = data.masking.whole_words};
+                     .whole_words = data.masking.whole_words,
+                     .cache_directory = data.cache};
   return options;
 }
 
