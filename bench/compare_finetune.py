@@ -84,9 +84,10 @@ def squad_part(path, count, seed):
     return json.dumps({"version": "1.1", "data": [{"title": "part", "paragraphs": chosen}]})
 
 
-def write_parts(task, data, out):
+def write_parts(task, data, out, share):
     paths = []
     for place, (name, count) in enumerate(zip(FILES[task], PARTS[task])):
+        count = max(1, round(count * share))
         source, target = os.path.join(data, name), os.path.join(out, f"{task}-{('train', 'dev', 'test')[place]}")
         if task == "qa":
             text = squad_part(source, count, place)
@@ -327,12 +328,13 @@ def main():
     parser.add_argument("--triax", default="build/triax")
     parser.add_argument("--tasks", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    parser.add_argument("--share", type=float, default=1.0, help="of PARTS")
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
     os.makedirs(args.out, exist_ok=True)
     for task in args.tasks:
-        paths = write_parts(task, args.data, args.out)
+        paths = write_parts(task, args.data, args.out, args.share)
         ours, theirs = [], []
         for seed in args.seeds:
             start = os.path.join(args.out, f"{task}-start-{seed}")

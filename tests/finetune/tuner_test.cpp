@@ -207,6 +207,27 @@ TEST_F(Tuner, GoesOnWhereItStopped) {
   EXPECT_THROW(run_tuning(TaskKind::classify, config_), Error);
 }
 
+// With a rate of its own the head alone learns while the encoder stays as it is.
+TEST_F(Tuner, HeadHasARateOfItsOwn) {
+  data(labelled(40), labelled(10), labelled(10));
+  config_.train.epochs = 2;
+  config_.train.learning_rate = 0;
+  const auto tune = [&](double head_rate) {
+    config_.train.head_learning_rate = head_rate;
+    config_.output.dir = at(fmt::format("rate {}", head_rate));
+    const TuningResult result = run_tuning(TaskKind::classify, config_);
+    return std::pair(result.seeds[0].epochs, load_tuned_model(config_.output.dir + "/seed-1/best"));
+  };
+  const auto [still, before] = tune(0);
+  const auto [moved, after] = tune(0.5);
+  EXPECT_NE(still.back().loss, moved.back().loss);
+  const ParameterTable& table = after.model->parameters().table();
+  for (int i = 0; i < static_cast<int>(table.specs().size()); ++i) {
+    const auto a = before.model->parameters().master(i).span<float>(), b = after.model->parameters().master(i).span<float>();
+    EXPECT_EQ(std::equal(a.begin(), a.end(), b.begin()), !table[i].name.starts_with("classifier.")) << table[i].name;
+  }
+}
+
 TEST_F(Tuner, StopsEarly) {
   data(labelled(30), labelled(10), labelled(10));
   config_.train.learning_rate = 0;  // never better than the first

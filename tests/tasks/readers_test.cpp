@@ -43,7 +43,7 @@ TEST(Conll, ReadsSentencesDocumentsAndScheme) {
 
 TEST(Conll, NamesWhatIsWrong) {
   EXPECT_EQ(error_of([] { parse_conll("a O\nb\n", "x.txt"); }),
-            "x.txt:2: \"b\" has no tag; correct it, or say --skip-bad to leave such records out");
+            "x.txt:2: \"b\" has no tag; correct it, or say --skip-bad (of triax finetune: data.skip_bad = true) to leave such records out");
   EXPECT_NE(error_of([] { parse_conll("a O\nb Q-X\n", "x"); }).find("x:2: \"Q-X\" is not a tag"), std::string::npos);
   EXPECT_NE(error_of([] { parse_conll("a X O\nb O\n", "x"); }).find("x:2: 2 columns, where the file began with 3"), std::string::npos);
   EXPECT_NE(error_of([] { parse_conll("a\xff O\n", "x"); }).find("x:1: not UTF-8"), std::string::npos);

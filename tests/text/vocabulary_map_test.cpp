@@ -50,9 +50,11 @@ TEST(VocabularyMap, GoesBetweenKinds) {
         std::erase(text, ' ');
         return text;
       };
-      spelled += letters(from->decode(map.pieces[static_cast<size_t>(id)])) == letters(std::string(to->token_bytes(id)));
+      std::string old = from->decode(map.pieces[static_cast<size_t>(id)]);
+      if (old.starts_with("##")) old.erase(0, 2);  // decoded as if a text began within a word
+      spelled += letters(old) == letters(std::string(to->token_bytes(id)));
     }
-    EXPECT_GT(spelled, (map.shared + map.split) * 3 / 4);
+    EXPECT_GT(spelled, (map.shared + map.split) * 9 / 10);
     EXPECT_GT(map.split, 100);
   }
 }

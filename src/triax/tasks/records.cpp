@@ -10,7 +10,7 @@
 namespace triax::tasks {
 
 void refuse(const ReadOptions& options, BadRecords& bad, std::string message) {
-  if (!options.skip_bad) fail("{}; correct it, or say --skip-bad to leave such records out", message);
+  if (!options.skip_bad) fail("{}; correct it, or say --skip-bad (of triax finetune: data.skip_bad = true) to leave such records out", message);
   bad.add(std::move(message));
 }
 

@@ -42,19 +42,24 @@ class Mapper {
     return ids;
   }
 
-  // Inside of a word WordPiece takes the longest "##" piece, and the next; in the letters that the old vocabulary
-  // makes of the text (lower case).
+  // Inside of a word WordPiece takes the longest "##" piece, and the next; if need be in the letters that the old
+  // vocabulary makes of the text (lower case); else as at the beginning of a word.
   Ids inner_pieces(const std::string& text) const {
+    if (Ids ids = inner_pieces_of(text); !ids.empty()) return ids;
     const Ids whole = spelled(text);
     std::string letters;
     for (const char c : from_.decode(whole))
       if (c != ' ') letters += c;
+    const Ids ids = inner_pieces_of(letters);
+    return ids.empty() ? whole : ids;
+  }
+  Ids inner_pieces_of(const std::string& letters) const {
     Ids ids;
     for (size_t at = 0; at < letters.size();) {
       size_t length = letters.size() - at;
       std::optional<int32_t> found;
       while (length > 0 && !(found = from_.id_of("##" + letters.substr(at, length)))) --length;
-      if (!found) return whole;
+      if (!found) return {};
       ids.push_back(*found);
       at += length;
     }

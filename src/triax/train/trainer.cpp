@@ -168,7 +168,7 @@ void Trainer::start_or_resume() {
     last_saved_ = state_.step;
     if (first_rank()) log_info("resuming {} at step {} of {}", reader.path().string(), state_.step, config_.train.steps);
   } else if (!config_.checkpoint.load.empty()) {
-    const CheckpointReader reader(config_.checkpoint.load);
+    const CheckpointReader reader(resolve_checkpoint(config_.checkpoint.load));
     load_checkpoint(reader, *engine_, false);
     if (first_rank()) log_info("starting from the weights of {}", config_.checkpoint.load);
   } else {
