@@ -349,6 +349,7 @@ TEST(BackgroundSave, WritesWhatThereWasWhenItStarted) {
   const CheckpointTarget target{folder.path() / "async", 1};
   prepare_checkpoint(target);
   saver.start(target, pieces, [&] { publish_checkpoint(target, "{}"); });
+  saver.wait_until_copied();
   for (float& x : a.span<float>()) x = -1;
   for (float& x : b.span<float>()) x = -1;
   saver.wait();
@@ -365,6 +366,7 @@ TEST(BackgroundSave, AnErrorSurfacesAtTheNextCall) {
   BackgroundSave saver;
   const CheckpointTarget target{folder.path(), 1};
   saver.start(target, pieces);  // nobody has prepared
+  saver.wait_until_copied();
   expect_contains(error_of([&] { saver.wait(); }), "prepare_checkpoint()");
   saver.wait();  // an error is reported once
   saver.start(target, pieces);

@@ -15,7 +15,10 @@ TEST(TuningSpeed, CountsTextAndPadding) {
   ASSERT_GE(speed.steps, 1);
   const auto steps = static_cast<double>(speed.steps);
   for (const auto& ways : {speed.training, speed.prediction}) {
-    for (size_t i = 0; i < 3; ++i) EXPECT_EQ(ways[i].tokens, steps * 64), EXPECT_GT(ways[i].tokens_per_second(), 0);
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(ways[i].tokens, steps * 64);
+      EXPECT_GT(ways[i].tokens_per_second(), 0);
+    }
     EXPECT_EQ(ways[0].computed, steps * 64);
     EXPECT_EQ(ways[1].computed, steps * 8 * 12);
     EXPECT_EQ(ways[2].computed, steps * 8 * 16);

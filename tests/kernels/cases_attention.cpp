@@ -76,8 +76,9 @@ std::unique_ptr<Problem> backward(const Form& f, bool with_reference) {
     };
   p->flops = f.flops(5);
   p->tolerance = 4e-6 * f.spread * f.spread;
-  // In bf16 the output that delta is made of has been rounded.
+  // In 16 bits the output that delta is made of has been rounded.
   if (f.dtype == DType::bf16) p->tolerance = 4e-3;
+  if (f.dtype == DType::f16) p->tolerance = 5e-4;
   return p;
 }
 
@@ -132,9 +133,9 @@ void add_attention_cases(Table& table) {
     table.push_back({"attention_backward", form.name(), purpose,
                      [=] { return backward(form, purpose == Purpose::test); }});
   };
-  for (const DType dtype : {DType::f32, DType::bf16})
+  for (const DType dtype : kComputeTypes)
     for (const bool causal : {true, false}) {
-      // bf16 differs in how numbers are loaded and stored only.
+      // 16 bits differ in how numbers are loaded and stored only.
       const bool f32 = dtype == DType::f32;
       const std::vector<int64_t> few_d = {3, 40, 64}, all_d = {1, 3, 24, 40, 64, 80, 128, 200};
       const std::vector<int64_t> few = {1, 65, 257}, all = {1, 7, 63, 64, 65, 130, 256, 257, 513};
@@ -150,7 +151,7 @@ void add_attention_cases(Table& table) {
       add(Purpose::test, {dtype, 20, 2, 16, {}, causal});
       if (f32) add(Purpose::test, {dtype, 300, 1, 64, {{0, 300}}, causal, 0, 4});
     }
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : kComputeTypes) {
     add(Purpose::benchmark, {dtype, 4096, 6, 64, equal_spans(16, 256)});
     add(Purpose::benchmark, {dtype, 2048, 12, 64, equal_spans(4, 512)});
     add(Purpose::benchmark, {dtype, 4096, 12, 64, equal_spans(4, 1024)});
@@ -165,7 +166,7 @@ void add_attention_cases(Table& table) {
                                  form.most, form.heads, form.d),
                      purpose, [=] { return decode(form); }});
   };
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : kComputeTypes) {
     add_decode(Purpose::test, {dtype, 3, 70, 2, 40, {1, 70, 64}});
     add_decode(Purpose::test, {dtype, 2, 400, 17, 3, {200, 399}});
     add_decode(Purpose::test, {dtype, 1, 65, 1, 128, {65}});

@@ -52,7 +52,7 @@ void add_cross_entropy_cases(Table& table) {
     table.push_back({"softmax_statistics", form.name(), purpose, [=] { return statistics(form); }});
     table.push_back({"cross_entropy_backward", form.name(), purpose, [=] { return backward(form); }});
   };
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : kComputeTypes) {
     add(Purpose::test, {dtype, 5, 1, 0, 1});
     add(Purpose::test, {dtype, 17, 31, 0, 29});
     add(Purpose::test, {dtype, 9, 64, 64, 128});

@@ -191,7 +191,7 @@ const std::vector<Extent>& extents() {
 }
 
 void add_activation_cases(Table& table) {
-  for (const DType dtype : {DType::f32, DType::bf16})
+  for (const DType dtype : kComputeTypes)
     for (const Activation kind : {Activation::gelu_tanh, Activation::gelu_erf})
       for (const Extent& e : extents())
         for (const bool in_place : {false, true}) {
@@ -222,7 +222,7 @@ void add_dropout_cases(Table& table) {
                      form.name(), purpose,
                      [=] { return backward ? dropout_backward(form) : dropout_forward(form); }});
   };
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : kComputeTypes) {
     for (const Dropout& dropout : {off, plain, sliced, aligned})
       for (const bool backward : {false, true}) {
         add(Purpose::test, {dtype, 1, 1, 0, dropout}, backward);
@@ -248,20 +248,19 @@ void add_dropout_cases(Table& table) {
 void add_elementwise_cases(Table& table) {
   add_activation_cases(table);
   add_dropout_cases(table);
-  const DType types[] = {DType::f32, DType::bf16, DType::f16};
   for (const Extent& e : extents()) {
     const auto add = [&](const char* name, const std::string& variant, auto build) {
       table.push_back({name, variant, e.purpose, build});
     };
-    for (const DType from : types) {
-      for (const DType to : types)
+    for (const DType from : kComputeTypes) {
+      for (const DType to : kComputeTypes)
         add("convert",
             fmt::format("to-{} from-{}", name_of(to), form_name(from, e.shape, e.padding)),
             [=] { return convert_problem(from, to, e.shape, e.padding); });
       add("fill", form_name(from, e.shape, e.padding),
           [=] { return fill_problem(from, e.shape, e.padding); });
     }
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : kComputeTypes) {
       const std::string name = form_name(dtype, e.shape, e.padding);
       add("add_scaled", name, [=] { return add_scaled_problem(dtype, e.shape, e.padding); });
       add("scale", name, [=] { return scale_problem(dtype, e.shape, e.padding); });

@@ -95,6 +95,7 @@ std::unique_ptr<Problem> position_backward(const Form& f) {
       double& value = v["dx"][reference::index(i)];
       value *= reference::dropout_factor(f.dropout, i / f.h, i % f.h, f.h);
       if (f.dtype == DType::bf16) value = static_cast<float>(bf16(static_cast<float>(value)));
+      if (f.dtype == DType::f16) value = static_cast<float>(f16(static_cast<float>(value)));
       v["dtable"][reference::index(row * f.h + i % f.h)] += value;
     }
   };
@@ -114,7 +115,7 @@ void add_embedding_cases(Table& table) {
                      [form, build = operation.build] { return build(form); }});
   };
   const Dropout dropout{.probability = 0.1f, .seed = 6, .site = 1, .step = 2, .row_offset = 64};
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : kComputeTypes) {
     for (const EmbeddingOperation& operation :
          {EmbeddingOperation{"embedding_forward", forward}, {"embedding_backward", backward}}) {
       add(Purpose::test, operation, {dtype, 1, 1, 1});

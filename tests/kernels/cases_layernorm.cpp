@@ -79,7 +79,7 @@ void add_layernorm_cases(Table& table) {
     table.push_back({is_forward ? "layernorm_forward" : "layernorm_backward", form.name(), purpose,
                      [=] { return is_forward ? forward(form) : backward(form); }});
   };
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : kComputeTypes) {
     const std::vector<Form> common = {{dtype, 1, 1},
                                       {dtype, 3, 5},
                                       {dtype, 0, 8},

@@ -157,7 +157,8 @@ constexpr LinearOperation kOperations[] = {
 
 void add_products(Table& table) {
   for (const auto& [dtype, out] :
-       {std::pair{DType::f32, DType::f32}, {DType::bf16, DType::bf16}, {DType::bf16, DType::f32}})
+       {std::pair{DType::f32, DType::f32}, {DType::bf16, DType::bf16}, {DType::bf16, DType::f32},
+        {DType::f16, DType::f16}, {DType::f16, DType::f32}})
     for (const bool ta : {false, true})
       for (const bool tb : {false, true})
         for (const auto& [m, n, k] : {std::tuple{1, 1, 1},
@@ -183,7 +184,7 @@ void add_products(Table& table) {
 void add_linear_cases(Table& table) {
   add_products(table);
   for (const auto& operation : kOperations)
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : kComputeTypes) {
       const auto add = [&](Purpose purpose, const Form& form) {
         table.push_back({operation.name, form.name(), purpose,
                          [form, build = operation.build] { return build(form); }});

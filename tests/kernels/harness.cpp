@@ -81,7 +81,8 @@ std::string compare(const Operand& operand, const Vector& want, double tolerance
     const double difference = std::abs(got - expected);
     if (!(difference <= error)) error = difference, worst = i;  // NaN counts as worst
   });
-  const double allowed = (tolerance + rounding_of(operand.tensor.dtype())) * largest;
+  const double below_normal = operand.tensor.dtype() == DType::f16 ? 0x1p-25 : 0;
+  const double allowed = (tolerance + rounding_of(operand.tensor.dtype())) * largest + below_normal;
   if (error <= allowed) return {};
   return fmt::format(
       "{}: element {} is off by {:.3g}, {:.3g} are allowed (largest element {:.3g})\n",

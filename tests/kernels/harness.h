@@ -1,7 +1,6 @@
 // The op harness: one table of cases for every operation under kernels/, from which come
-//   - the test against a plain reference in double precision, on odd shapes, strided rows, both
-//   compute
-//     types, in place where the header allows it, with the same bits on 1, 2 and 3 threads;
+//   - the test against a plain reference in double precision, on odd shapes, strided rows, all
+//     compute types, in place where the header allows it, with the same bits on 1, 2 and 3 threads;
 //   - the benchmark (bench/bench_kernels.cpp) on training shapes.
 //
 // To add an operation: write `void add_<op>_cases(Table&)` in cases_<op>.cpp and call it in
@@ -70,6 +69,8 @@ class Problem {
   int64_t padding_;
   std::vector<Operand> operands_;
 };
+
+inline constexpr DType kComputeTypes[] = {DType::f32, DType::bf16, DType::f16};
 
 enum class Purpose { test, benchmark };
 

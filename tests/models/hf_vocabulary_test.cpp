@@ -74,8 +74,8 @@ TEST(HfVocabulary, KeepsTheTypeOfNumbers) {
   config.model.vocab_size = 8, config.model.hidden_size = 4, config.model.num_layers = 1, config.model.num_heads = 2, config.model.max_positions = 6;
   fs::create_directories(old);
   fs::create_directories(fresh);
-  write_hf_gpt2(old, config, [](const std::string&, const Tensor& to) {
-    for (int64_t i = 0; i < to.numel(); ++i) to.data<float>()[i] = static_cast<float>(i);
+  write_hf_gpt2(old, config, [](const std::string&, const Tensor& values) {
+    for (int64_t i = 0; i < values.numel(); ++i) values.data<float>()[i] = static_cast<float>(i);
   }, {.dtype = DType::bf16});
   transfer_hf_vocabulary(old, map_vocabulary(*from, *to), *to, fresh);
   HfGpt2Reader reader(fresh);
@@ -83,8 +83,9 @@ TEST(HfVocabulary, KeepsTheTypeOfNumbers) {
   const OwnedTensor table({9, 4}, DType::f32);
   reader.read("embedding.token", table);
   EXPECT_EQ(table.span<float>()[5 * 4], 22);  // of 20 and 24
-  EXPECT_EQ(SafetensorsFile(fresh / "model.safetensors").tensors().size(), SafetensorsFile(old / "model.safetensors").tensors().size());
-  for (const SafetensorsEntry& entry : SafetensorsFile(fresh / "model.safetensors").tensors()) EXPECT_EQ(entry.dtype, DType::bf16) << entry.name;
+  const SafetensorsFile before(old / "model.safetensors"), after(fresh / "model.safetensors");
+  EXPECT_EQ(after.tensors().size(), before.tensors().size());
+  for (const SafetensorsEntry& entry : after.tensors()) EXPECT_EQ(entry.dtype, DType::bf16) << entry.name;
 }
 
 TEST(HfVocabulary, RefusesWhatDoesNotFit) {

@@ -72,18 +72,24 @@ INSTANTIATE_TEST_SUITE_P(Recompute, GptParity,
                            return std::string(std::array{"none", "selective", "full"}[static_cast<size_t>(tested.param)]);
                          });
 
-TEST(GptPrecision, Bf16StaysNearFp32) {
+void expect_losses_near_fp32(Precision precision, double tolerance) {
   const SafetensorsFile file = test::open_gpt_fixture();
   EngineConfig config = gpt_fixture_config();
-  config.precision = Precision::bf16;
+  config.precision = precision;
+  config.loss_scaling.initial = 1024;
   Engine engine(config);
   test::load_fixture_weights(file, engine);
   const TokenBatch batch = gpt_fixture_batch(file);
   const OwnedTensor losses = test::load(file, "losses");
-  for (size_t i = 0; i < 10; ++i)
-    EXPECT_NEAR(engine.train_step(static_cast<int64_t>(i) + 1, 1e-2, {&batch, 1}).loss,
-                losses.span<float>()[i], 0.03 * losses.span<float>()[i]);
+  for (size_t i = 0; i < 10; ++i) {
+    const StepResult result = engine.train_step(static_cast<int64_t>(i) + 1, 1e-2, {&batch, 1});
+    EXPECT_NEAR(result.loss, losses.span<float>()[i], tolerance * losses.span<float>()[i]);
+    EXPECT_EQ(result.loss_scale, precision == Precision::fp16 ? 1024 : 0);
+  }
 }
+
+TEST(GptPrecision, Bf16StaysNearFp32) { expect_losses_near_fp32(Precision::bf16, 0.03); }
+TEST(GptPrecision, Fp16StaysNearFp32) { expect_losses_near_fp32(Precision::fp16, 0.004); }
 
 std::vector<double> losses_with_dropout(Recompute recompute, int64_t micro_batch) {
   const SafetensorsFile file = test::open_gpt_fixture();
@@ -133,6 +139,23 @@ TEST(GptNotFinite, NamesTheStepAndTheLayer) {
     EXPECT_NE(std::string(error.what()).find("step 17"), std::string::npos) << error.what();
     EXPECT_NE(std::string(error.what()).find("layer 1"), std::string::npos) << error.what();
   }
+}
+
+// Numbers that no scale makes small enough: the scale falls to its minimum, and then the run fails.
+TEST(GptNotFinite, InFp16FailsAtTheSmallestScale) {
+  const SafetensorsFile file = test::open_gpt_fixture();
+  EngineConfig config = gpt_fixture_config();
+  config.precision = Precision::fp16;
+  config.loss_scaling = {.initial = 4, .hysteresis = 1};
+  Engine engine(config);
+  test::load_fixture_weights(file, engine);
+  const Parameters& parameters = engine.model().parameters();
+  parameters.copy(parameters.owned()[0]).data<f16>()[0] = f16(1e6f);
+  const TokenBatch batch = gpt_fixture_batch(file);
+  EXPECT_TRUE(engine.train_step(1, 1e-3, {&batch, 1}).skipped);
+  EXPECT_TRUE(engine.train_step(2, 1e-3, {&batch, 1}).skipped);
+  EXPECT_EQ(engine.steps_done(), 0);
+  EXPECT_THROW(engine.train_step(3, 1e-3, {&batch, 1}), Error);
 }
 
 }  // namespace

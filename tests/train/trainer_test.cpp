@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -51,6 +52,9 @@ class TrainerTest : public testing::Test {
     ASSERT_EQ(p.train.size(), q.train.size());
     for (size_t i = 0; i < p.train.size(); ++i) {
       EXPECT_EQ(p.train[i].step, q.train[i].step);
+      EXPECT_EQ(p.train[i].loss_scale, q.train[i].loss_scale);
+      EXPECT_EQ(p.train[i].skipped, q.train[i].skipped);
+      if (p.train[i].skipped) continue;  // its gradients, and perhaps its loss, were NaN
       EXPECT_EQ(p.train[i].loss, q.train[i].loss);
       EXPECT_EQ(p.train[i].gradient_norm, q.train[i].gradient_norm);
     }
@@ -83,6 +87,32 @@ TEST_F(TrainerTest, ResumesBitForBit) {
   fs::copy(checkpoint("straight", 5), checkpoint("resumed", 5), fs::copy_options::recursive);
   fs::copy(folder_.path() / "straight/metrics.jsonl", folder_.path() / "resumed/metrics.jsonl");
   Trainer(config("resumed")).run();
+  expect_equal_runs("straight", "resumed", 12);
+}
+
+// With scales that are skipped from, halved and doubled before and after the checkpoint.
+TEST_F(TrainerTest, ResumesBitForBitInFp16) {
+  const auto in_fp16 = [&](const std::string& run) {
+    RunConfig c = config(run);
+    c.train.precision = Precision::fp16;
+    c.train.initial_loss_scale = 0x1p24;
+    c.train.loss_scale_window = 2;
+    return c;
+  };
+  RunConfig straight = in_fp16("straight");
+  straight.checkpoint.interval = 5;
+  Trainer(straight).run();
+  const auto skipped = [&](size_t begin, size_t end) {
+    const std::vector<StepMetrics> steps = history("straight").train;
+    return std::count_if(steps.begin() + static_cast<long>(begin), steps.begin() + static_cast<long>(end),
+                         [](const StepMetrics& m) { return m.skipped; });
+  };
+  EXPECT_GT(skipped(0, 5), 0);
+  EXPECT_LT(skipped(0, 12), 12);
+  fs::create_directories(folder_.path() / "resumed/checkpoints");
+  fs::copy(checkpoint("straight", 5), checkpoint("resumed", 5), fs::copy_options::recursive);
+  fs::copy(folder_.path() / "straight/metrics.jsonl", folder_.path() / "resumed/metrics.jsonl");
+  Trainer(in_fp16("resumed")).run();
   expect_equal_runs("straight", "resumed", 12);
 }
 

@@ -19,32 +19,77 @@ namespace {
 struct BenchOptions {
   EngineConfig engine;
   double seconds = 10;
+  int64_t steps = 3;
   bool measure_peak = true;
   int nproc = 0;
 };
 
-// The bubble of the last step: idle share of all ranks' time from the first start to the last end on any of them
-// (on one host, whose clock is the same for all).
-double measured_bubble(const Engine& engine, World& world) {
-  double busy = 0;
-  std::array<double, 2> window = {-1e300, -1e300};  // minus the start, and the end: the largest of the ranks count
-  for (const ActionSpan& span : engine.spans()) {
-    if (span.action.is_message()) continue;
-    busy += span.end - span.start;
-    window = {std::max(window[0], -span.start), std::max(window[1], span.end)};
-  }
-  world.communicator().all_reduce({&busy, {1}, DType::f64});
-  world.communicator().all_reduce({window.data(), {2}, DType::f64}, ReduceOp::max);
-  return 1 - busy / (world.size() * (window[0] + window[1]));
-}
+// Idle time of a pipeline over many steps, in each from the first start to the last end of a computation on any
+// rank (on one host, whose clock is the same for all). Every call is collective.
+class BubbleMeter {
+ public:
+  BubbleMeter(const Engine& engine, World& world)
+      : engine_(engine), world_(world),
+        seconds_(engine.num_chunks() * kKinds), counts_(engine.num_chunks() * kKinds) {}
 
-void print_pipeline(const Engine& engine, double bubble) {
+  void add_last_step() {
+    double busy = 0;
+    std::array<double, 2> window = {-1e300, -1e300};  // minus the start, and the end: the largest of the ranks count
+    for (const ActionSpan& span : engine_.spans()) {
+      if (span.action.is_message()) continue;
+      busy += span.end - span.start;
+      window = {std::max(window[0], -span.start), std::max(window[1], span.end)};
+      seconds_[place(span.action)] += span.end - span.start;
+      counts_[place(span.action)] += 1;
+    }
+    world_.communicator().all_reduce({&busy, {1}, DType::f64});
+    world_.communicator().all_reduce({window.data(), {2}, DType::f64}, ReduceOp::max);
+    busy_ += busy;
+    time_ += world_.size() * (window[0] + window[1]);
+  }
+
+  // Share of all ranks' time.
+  double idle() const { return 1 - busy_ / time_; }
+
+  // The same if every computation took as long as those of its kind and stage did on the average, and messages
+  // no time: what of the idle time comes from the schedule and from stages that are not equal.
+  double idle_of_mean_times() const {
+    const auto n = static_cast<int64_t>(seconds_.size());
+    std::vector<double> mean(seconds_.size()), all(seconds_.size() * static_cast<size_t>(world_.size()));
+    for (size_t i = 0; i < mean.size(); ++i) mean[i] = counts_[i] > 0 ? seconds_[i] / counts_[i] : 0;
+    const EngineConfig& config = engine_.config();
+    const PipelineShape shape = config.pipeline(config.max_micro_batches);
+    Communicator& pipeline = engine_.grid()->pipeline();
+    pipeline.all_gather({mean.data(), {n}, DType::f64}, {all.data(), {n * pipeline.size()}, DType::f64});
+    std::vector<std::vector<Action>> lists;
+    for (int rank = 0; rank < pipeline.size(); ++rank) lists.push_back(schedule(config.parallel.schedule, shape, rank));
+    return simulate(lists, shape, [&](int rank, const Action& action) {
+             return action.is_message() ? 0.0 : all[static_cast<size_t>(rank) * mean.size() + place(action)];
+           }).bubble();
+  }
+
+ private:
+  static constexpr size_t kKinds = 4;  // forward, backward, and its two parts
+  static size_t place(const Action& action) {
+    const size_t kind = action.kind == ActionKind::forward ? 0 : action.kind == ActionKind::backward ? 1
+                      : action.kind == ActionKind::backward_input ? 2 : 3;
+    return static_cast<size_t>(action.chunk) * kKinds + kind;
+  }
+
+  const Engine& engine_;
+  World& world_;
+  double busy_ = 0, time_ = 0;
+  std::vector<double> seconds_, counts_;  // of this rank's computations, by place()
+};
+
+void print_pipeline(const Engine& engine, double idle, double idle_of_mean_times) {
   const EngineConfig& config = engine.config();
   const PipelineShape shape = config.pipeline(config.max_micro_batches);
   const double published = published_bubble_fraction(config.parallel.schedule, shape, {});
-  fmt::print("pipeline       {}, {} micro-batches; idle {:.1f} % of the ranks' time, published {:.1f} %\n",
-             name_of(config.parallel.schedule), config.max_micro_batches, 100 * bubble,
-             100 * published / (1 + published));
+  fmt::print("pipeline       {}, {} micro-batches; idle {:.1f} % of the ranks' time, published {:.1f} %, with these stages' "
+             "mean times {:.1f} %\n",
+             name_of(config.parallel.schedule), config.max_micro_batches, 100 * idle, 100 * published / (1 + published),
+             100 * idle_of_mean_times);
 }
 
 void bench_train(const BenchOptions& options, World& world) {
@@ -56,8 +101,10 @@ void bench_train(const BenchOptions& options, World& world) {
   if (ranks > 1) grid = std::make_unique<ProcessGrid>(world, config.parallel.grid);
   Engine engine(config, grid.get());
   engine.initialize();
-  const TrainingSpeed speed = measure_training_speed(engine, config.max_micro_batches, options.seconds);
-  const double bubble = measured_bubble(engine, world);
+  BubbleMeter meter(engine, world);
+  const TrainingSpeed speed = measure_training_speed(engine, config.max_micro_batches, options.seconds, options.steps,
+                                                     [&] { meter.add_last_step(); });
+  const double idle_of_mean_times = grid ? meter.idle_of_mean_times() : 0;
   const auto dtype = config.compute_type();
   double peak = 0;
   if (options.measure_peak) {
@@ -79,7 +126,7 @@ void bench_train(const BenchOptions& options, World& world) {
   fmt::print("throughput     {:.0f} tokens/s\n", speed.tokens_per_second);
   fmt::print("model FLOP/s   {:.1f} GFLOP/s\n", speed.model_flops_per_second * 1e-9);
   fmt::print("memory         {} resident at the peak{}\n", format_bytes(sums[1] / ranks), ranks > 1 ? " of a rank" : "");
-  if (shape.pipeline_parallel > 1) print_pipeline(engine, bubble);
+  if (shape.pipeline_parallel > 1) print_pipeline(engine, meter.idle(), idle_of_mean_times);
   if (!options.measure_peak) return;
   fmt::print("GEMM peak      {:.1f} GFLOP/s{}, measured just now\n", sums[0] * 1e-9, ranks > 1 ? " of all ranks" : "");
   fmt::print("MFU            {:.1f} %\n", 100 * speed.model_flops_per_second / sums[0]);
@@ -129,10 +176,11 @@ void add_bench_command(Command app) {
   train.add_option("--sequence-length", options->engine.sequence_length).show_default();
   train.add_option("--micro-batch-size", options->engine.micro_batch_size).show_default();
   train.add_option("--dropout", model.hidden_dropout, "hidden and attention dropout").show_default();
-  train.add_choice("--precision", options->engine.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}});
+  train.add_choice("--precision", options->engine.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}});
   train.add_choice("--recompute", options->engine.recompute, {{"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}});
   add_grid_options(train, *options);
   train.add_option("--seconds", options->seconds, "how long to measure").show_default();
+  train.add_option("--steps", options->steps, "so many steps at least").positive().show_default();
   train.add_flag("!--no-peak", options->measure_peak, "do not measure the GEMM peak");
   train.footer("Example: triax bench train --vocab-size 8192 --hidden-size 384 --num-layers 6 --num-heads 6 "
                 "--sequence-length 256 --micro-batch-size 16\n"

@@ -28,7 +28,7 @@ struct AttentionOptions {
   int64_t max_length = 0;
 };
 
-// qkv [n, 3, a, d] (f32 or bf16) -> out [n, a, d]; lse [a, n] f32 (log of the softmax denominator) is
+// qkv [n, 3, a, d] (f32, bf16 or f16) -> out [n, a, d]; lse [a, n] f32 (log of the softmax denominator) is
 // kept for backward.
 void attention_forward(const Context& context, const Tensor& qkv, std::span<const Span> spans,
                        const AttentionOptions& options, const Tensor& out, const Tensor& lse);

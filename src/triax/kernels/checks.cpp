@@ -36,8 +36,8 @@ void require_rows(const Argument& argument) {
 
 void require_compute_type(const Argument& argument) {
   const DType dtype = argument.tensor.dtype();
-  check(dtype == DType::f32 || dtype == DType::bf16, "{}: {} must be f32 or bf16, not {}",
-        argument.operation, argument.name, name_of(dtype));
+  check(dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16,
+        "{}: {} must be f32, bf16 or f16, not {}", argument.operation, argument.name, name_of(dtype));
 }
 
 void fail_no_device(const Context& context, std::string_view operation) {

@@ -18,7 +18,7 @@ void require(const Context& context, const Argument& argument, Shape shape, DTyp
 void require_contiguous(const Argument& argument);
 // Rank 2, elements of a row adjacent, rows apart by stride(0) >= columns.
 void require_rows(const Argument& argument);
-// f32 or bf16.
+// f32, bf16 or f16.
 void require_compute_type(const Argument& argument);
 
 // Throws: the operation has no implementation for the context's device in this build.

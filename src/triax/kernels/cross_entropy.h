@@ -6,7 +6,7 @@
 
 namespace triax {
 
-// Of this rank's logits [n, v_local] (f32 or bf16), which are columns [vocab_start, vocab_start +
+// Of this rank's logits [n, v_local] (f32, bf16 or f16), which are columns [vocab_start, vocab_start +
 // v_local) of the vocabulary; columns at or past `vocab_size` are padding and take no part.
 //   row_max [n] f32 = max over the local columns (-inf when none is valid)
 //   row_sum [n] f32 = sum of exp(logit - row_max) over them

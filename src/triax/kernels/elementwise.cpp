@@ -18,13 +18,6 @@ void require_like(const Context& context, const Argument& argument, const Tensor
   if (!argument.tensor.is_contiguous()) require_rows(argument);
 }
 
-void require_float(const Argument& argument) {
-  const DType dtype = argument.tensor.dtype();
-  check(dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16,
-        "{}: {} must be f32, bf16 or f16, not {}", argument.operation, argument.name,
-        name_of(dtype));
-}
-
 void require_dropout(std::string_view op, const Dropout& dropout) {
   check(dropout.probability >= 0.0f && dropout.probability < 1.0f,
         "{}: the dropout probability must be in [0, 1), not {}", op, dropout.probability);
@@ -80,8 +73,8 @@ void bias_dropout_residual_backward(const Context& context, const Tensor& dout,
 
 void convert(const Context& context, const Tensor& src, const Tensor& dst) {
   constexpr auto op = "convert";
-  require_float({op, "src", src});
-  require_float({op, "dst", dst});
+  require_compute_type({op, "src", src});
+  require_compute_type({op, "dst", dst});
   require(context, {op, "src", src}, src.shape(), src.dtype());
   require(context, {op, "dst", dst}, src.shape(), dst.dtype());
   if (!src.is_contiguous()) require_rows({op, "src", src});
@@ -91,7 +84,7 @@ void convert(const Context& context, const Tensor& src, const Tensor& dst) {
 
 void fill(const Context& context, const Tensor& x, float value) {
   constexpr auto op = "fill";
-  require_float({op, "x", x});
+  require_compute_type({op, "x", x});
   require_like(context, {op, "x", x}, x);
   if (on_cpu(context, op)) cpu::fill(x, value);
 }

@@ -1,5 +1,5 @@
 // Operations that touch each element once: activation, dropout, residual, casts and sums.
-// Activations are f32 or bf16 (one compute type per call); parameters and gradients are f32.
+// Activations are f32, bf16 or f16 (one compute type per call); parameters and gradients are f32.
 #pragma once
 
 #include "triax/base/rng.h"
@@ -28,12 +28,12 @@ void bias_dropout_residual_backward(const Context& context, const Tensor& dout,
 // dst = src with a change of element type among f32, bf16, f16.
 void convert(const Context& context, const Tensor& src, const Tensor& dst);
 void fill(const Context& context, const Tensor& x, float value);
-// y += alpha * x, both f32 or both bf16.
+// y += alpha * x, both of one compute type.
 void add_scaled(const Context& context, float alpha, const Tensor& x, const Tensor& y);
 // x *= alpha.
 void scale(const Context& context, float alpha, const Tensor& x);
 
-// Sum of squares of an f32 or bf16 tensor, accumulated in double in a fixed order: the same bits on
+// Sum of squares of a tensor of a compute type, accumulated in double in a fixed order: the same bits on
 // any number of threads. NaN or Inf in x gives a result that is not finite.
 double sum_of_squares(const Context& context, const Tensor& x);
 

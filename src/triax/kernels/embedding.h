@@ -1,4 +1,4 @@
-// Token and position embeddings. Tables f32 or bf16 (the compute type of out); gradients f32.
+// Token and position embeddings. Tables f32, bf16 or f16 (the compute type of out); gradients f32.
 #pragma once
 
 #include "triax/base/rng.h"

@@ -1,5 +1,5 @@
-// Layer normalisation over the last axis (Ba et al. 2016). x, y, dy, dx share one compute type (f32 or
-// bf16); gamma, beta, their gradients and the statistics are f32.
+// Layer normalisation over the last axis (Ba et al. 2016). x, y, dy, dx share one compute type (f32,
+// bf16, f16); gamma, beta, their gradients and the statistics are f32.
 #pragma once
 
 #include "triax/kernels/context.h"

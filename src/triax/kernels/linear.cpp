@@ -105,7 +105,7 @@ void gemm(const Context& context, bool transpose_a, bool transpose_b, const Tens
   require_matrix(context, {op, "a", a}, transpose_a ? k : m, transpose_a ? m : k, dtype);
   require_matrix(context, {op, "b", b}, transpose_b ? n : k, transpose_b ? k : n, dtype);
   require_matrix(context, {op, "c", c}, m, n, out_dtype);
-  check(dtype == DType::bf16 || out_dtype == DType::f32, "{}: c of f32 operands must be f32", op);
+  check(out_dtype == dtype || out_dtype == DType::f32, "{}: c must be f32 or of the type of the operands", op);
   check(beta == 0.0f || beta == 1.0f, "{}: beta must be 0 or 1, not {}", op, beta);
   if (on_cpu(context, op)) cpu::gemm(transpose_a, transpose_b, a, b, beta, c);
 }

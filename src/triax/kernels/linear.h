@@ -1,6 +1,6 @@
 // Matrix products of a linear layer  y = x W^T + bias,  W [out, in] row-major.
 //
-// Element types: x, weight, y, dy, dx share one compute type (f32 or bf16); bias, dweight and dbias
+// Element types: x, weight, y, dy, dx share one compute type (f32, bf16, f16); bias, dweight and dbias
 // are f32. Sums are accumulated in f32. Rows of activations may be strided (stride(0) >= columns), so
 // that slices of wider tensors work.
 #pragma once
@@ -33,7 +33,7 @@ void linear_activation_backward_input(const Context& context, const Tensor& dy,
 void linear_backward_weight(const Context& context, const Tensor& dy, const Tensor& x,
                             const Tensor& dweight, const Tensor& dbias);
 
-// c [m, n] = a [m, k] b [k, n] with either operand given transposed; f32 or bf16 in, c's type out.
+// c [m, n] = a [m, k] b [k, n] + beta c with either operand given transposed; c is of their type or f32,
 // `beta` 0 or 1. What everything above is made of, and what `triax info` measures the peak with.
 void gemm(const Context& context, bool transpose_a, bool transpose_b, const Tensor& a,
           const Tensor& b, float beta, const Tensor& c);

@@ -36,18 +36,13 @@ void fill_normal(const ParameterSpec& spec, uint64_t seed, int64_t first, const 
   });
 }
 
-size_t bytes_of(const ParameterUnit& unit, DType compute_type) {
-  return static_cast<size_t>(unit.segments[0].size) * size_of(compute_type) +
-         static_cast<size_t>(unit.segments[1].size) * sizeof(float);
-}
-
 struct Sizes {
   size_t weights = 0, master = 0, gradient = 0;
 };
 
 Sizes sizes_of(const ParameterTable& table, DType compute_type, bool with_gradients, const Sharding& sharding) {
   Sizes sizes;
-  for (const ParameterUnit& unit : table.units()) sizes.weights += bytes_of(unit, compute_type);
+  for (const ParameterUnit& unit : table.units()) sizes.weights += weight_bytes(unit, compute_type);
   const auto all = static_cast<size_t>(table.flat_size()) * sizeof(float), ranks = static_cast<size_t>(sharding.size);
   if (sharding.weights()) sizes.weights /= ranks;
   if (compute_type != DType::f32) sizes.master = sharding.state() ? all / ranks : all;
@@ -56,6 +51,11 @@ Sizes sizes_of(const ParameterTable& table, DType compute_type, bool with_gradie
 }
 
 }  // namespace
+
+size_t weight_bytes(const ParameterUnit& unit, DType compute_type) {
+  return static_cast<size_t>(unit.segments[0].size) * size_of(compute_type) +
+         static_cast<size_t>(unit.segments[1].size) * sizeof(float);
+}
 
 int ParameterTable::begin_unit(std::string name, bool is_layer) {
   units_.push_back({.name = std::move(name), .is_layer = is_layer, .segments = {}});
@@ -127,17 +127,13 @@ Parameters::Parameters(ParameterTable table, DType compute_type, bool with_gradi
     weights_of_unit_.push_back(sharding_.weights() ? nullptr : static_cast<std::byte*>(weights_.data()) + bytes);
     const bool resident = with_gradients && !sharding_.gradients();
     gradients_of_unit_.push_back(resident ? static_cast<float*>(gradient_.data()) + unit.begin : nullptr);
-    bytes += bytes_of(unit, compute_type);
+    bytes += weight_bytes(unit, compute_type);
   }
 }
 
 Segment Parameters::shard(const Segment& segment) const {
   const int64_t size = segment.size / sharding_.size;
   return {.begin = segment.begin + size * sharding_.rank, .size = size, .matrices = segment.matrices};
-}
-
-size_t Parameters::unit_weight_bytes(int unit) const {
-  return bytes_of(table_.units()[static_cast<size_t>(unit)], compute_type_);
 }
 
 Tensor Parameters::weights(int unit, const Segment& segment) const {
@@ -211,7 +207,7 @@ Tensor Parameters::owned_weights(const Segment& segment) const {
       if (!segment.matrices) bytes += static_cast<size_t>(unit.segments[0].size) * size_of(compute_type_);
       break;
     }
-    bytes += bytes_of(unit, compute_type_);
+    bytes += weight_bytes(unit, compute_type_);
   }
   return {static_cast<std::byte*>(weights_.data()) + bytes / static_cast<size_t>(sharding_.size),
           {segment.size / sharding_.size}, type_of(segment.matrices), weights_.device()};

@@ -51,6 +51,9 @@ struct ParameterUnit {
   int64_t replicated_begin = 0, replicated_end = 0;  // what every tensor-parallel rank holds whole
 };
 
+// Bytes of a unit's weights as kernels read them.
+size_t weight_bytes(const ParameterUnit& unit, DType compute_type);
+
 // The parameters of one rank. Within a unit: split matrices, whole matrices, whole vectors, split
 // vectors, each starting at a multiple of 64 bytes.
 class ParameterTable {
@@ -147,7 +150,6 @@ class Parameters {
   // All of a unit's gradients in the memory where the unit is resident.
   Tensor unit_gradients(int unit) const;
   Tensor flat_gradient() const;    // all of what is kept: whole, or the owned part
-  size_t unit_weight_bytes(int unit) const;
   void place_weights(int unit, void* memory) { weights_of_unit_[static_cast<size_t>(unit)] = static_cast<std::byte*>(memory); }
   void place_gradients(int unit, void* memory) { gradients_of_unit_[static_cast<size_t>(unit)] = static_cast<float*>(memory); }
 

@@ -18,11 +18,6 @@ std::vector<int> assign_slots(const ParameterTable& table) {
   return slots;
 }
 
-size_t weight_bytes(const ParameterUnit& unit, DType compute_type) {
-  return static_cast<size_t>(unit.segments[0].size) * size_of(compute_type) +
-         static_cast<size_t>(unit.segments[1].size) * sizeof(float);
-}
-
 std::vector<size_t> slot_bytes(const ParameterTable& table, const std::function<size_t(const ParameterUnit&)>& bytes) {
   const std::vector<int> slots = assign_slots(table);
   std::vector<size_t> sizes(2);

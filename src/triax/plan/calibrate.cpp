@@ -6,6 +6,7 @@
 
 #include "triax/base/parallel.h"
 #include "triax/base/system.h"
+#include "triax/comm/absent_group.h"
 #include "triax/kernels/elementwise.h"
 #include "triax/kernels/linear.h"
 #include "triax/kernels/peak.h"
@@ -88,24 +89,6 @@ void measure_communication(World& world, double seconds, Hardware& hardware) {
   hardware.network.adapter_bandwidth = bandwidth * local;
 }
 
-// A group that has a size and does nothing.
-class AbsentGroup final : public Communicator {
- public:
-  explicit AbsentGroup(int size) : size_(size) {}
-  int rank() const override { return 0; }
-  int size() const override { return size_; }
-  Request start_all_reduce(const Tensor&, ReduceOp) override { return {}; }
-  Request start_all_gather(const Tensor&, const Tensor&) override { return {}; }
-  Request start_reduce_scatter(const Tensor&, const Tensor&) override { return {}; }
-  Request start_broadcast(const Tensor&, int) override { return {}; }
-  Request start_send(const Tensor&, int, int) override { return {}; }
-  Request start_receive(const Tensor&, int, int) override { return {}; }
-  void barrier() override {}
-
- private:
-  int size_;
-};
-
 struct PartTimes {
   double forward = 0, backward = 0, backward_weight = 0, optimizer_per_parameter = 0;
 };
@@ -114,7 +97,7 @@ struct PartTimes {
 class PartTimer {
  public:
   PartTimer(World& world, const RunConfig& run, const ModelPart& part, int t, double seconds)
-      : world_(world), seconds_(seconds), group_(t),
+      : world_(world), seconds_(seconds), group_(0, t),
         shape_{run.model, part, {.group = &group_, .sequence_parallel = false}, run.train.recompute, run.engine().compute_type(),
                run.train.micro_batch_size},
         n_(run.train.micro_batch_size * run.train.sequence_length), owner_(make_stage_model(shape_, true)), model_(*owner_),
@@ -227,7 +210,7 @@ Hardware calibrate(World& world, double seconds) {
 
 void profile_layers(World& world, const RunConfig& run, double seconds, Hardware& hardware) {
   ProfileSpec& profile = hardware.profile;
-  constexpr const char* kPrecision[] = {"fp32", "bf16"};
+  constexpr const char* kPrecision[] = {"fp32", "bf16", "fp16"};
   constexpr const char* kRecompute[] = {"none", "selective", "full"};
   profile = {.hidden_size = run.model.hidden_size, .num_heads = run.model.num_heads, .ffn_hidden_size = run.model.ffn_size(),
              .vocab_size = run.model.vocab_size, .sequence_length = run.train.sequence_length, .micro_batch_size = run.train.micro_batch_size,

@@ -152,7 +152,7 @@ struct ProfileSpec {
     v("vocab_size", vocab_size, "of that model").at_least(0);
     v("sequence_length", sequence_length, "of the samples").at_least(0);
     v("micro_batch_size", micro_batch_size, "sequences at a time").at_least(0);
-    v("precision", precision, "fp32 or bf16");
+    v("precision", precision, "fp32, bf16 or fp16");
     v("recompute", recompute, "none, selective or full");
     v("tensor_parallel", tensor_parallel, "sizes of tensor groups; one element of the lists below for each").at_least(1);
     v("layer_forward", layer_forward, "seconds of one micro-batch").at_least(0);

@@ -43,6 +43,7 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid) : config_(co
   if (grid) config_.parallel.grid = grid->shape();
   validate(config_);
   plan_ = plan_engine(config_, at());
+  if (config_.precision == Precision::fp16) scaler_ = LossScaler(config_.loss_scaling);
   const ParallelConfig& parallel = config_.parallel;
   if (grid) tensor_ = {.group = &grid->tensor(), .sequence_parallel = parallel.sequence_parallel};
   const std::vector<StageShape> shapes = chunk_shapes(config_, plan_, tensor_);
@@ -163,10 +164,14 @@ StepResult Engine::train_step(int64_t step, double learning_rate, std::span<cons
   const TraceScope scope(trace_, {.category = TraceCategory::optimizer});
   const StepResult result = sum_up();
   const bool clips = config_.clip_gradient > 0 && result.gradient_norm > config_.clip_gradient;
+  if (before_update_) before_update_();
   for (auto& chunk : chunks_) {
-    chunk->optimizer.step(context_, learning_rate, clips ? config_.clip_gradient / result.gradient_norm : 1.0);
+    if (result.skipped) break;
+    chunk->optimizer.step(context_, learning_rate,
+                          (clips ? config_.clip_gradient / result.gradient_norm : 1.0) / scaler_.scale());
     chunk->data.share_weights();
   }
+  scaler_.update(step, result.skipped);
   return result;
 }
 
@@ -203,8 +208,13 @@ StepResult Engine::sum_up() const {
   if (at().tensor == 0) sums[0] = step_.loss.tokens, sums[1] = step_.loss.order;
   sum_over_world(sums);
   const StageLoss parts{sums[0], sums[1]};
-  if (std::isfinite(sums[2]))
-    return {.loss = parts.total(), .gradient_norm = std::sqrt(sums[2]), .parts = parts, .tokens = step_.tokens};
+  const StepResult result{.loss = parts.total(),
+                          .gradient_norm = std::sqrt(sums[2]) / scaler_.scale(),
+                          .parts = parts,
+                          .tokens = step_.tokens,
+                          .loss_scale = scaler_.active() ? scaler_.scale() : 0,
+                          .skipped = scaler_.active() && !(std::isfinite(parts.total()) && std::isfinite(sums[2]))};
+  if (result.skipped || std::isfinite(sums[2])) return result;
   // A rank that knows the parameter says so; the others wait until it has.
   if (mine.not_finite.empty() && grid_) grid_->world().communicator().barrier();
   fail("step {}: the gradient of {} is NaN or infinite (the loss was {:.4f}). Lower optimizer.learning_rate, or "
@@ -273,14 +283,15 @@ void Engine::forward(Chunk& chunk, const Action& action, const Tensor& input, co
   if (input.defined()) take_message(input, received);
   const Tensor produced = plan_.splits_message ? output_ : output;
   const MicroBatch micro = stage(step_.batches[static_cast<size_t>(action.micro_batch)]);
-  const StageLoss loss = chunk.model->forward(context_, micro, received, produced, 1.0f, step_.training, stash,
-                                          chunk.workspace);
-  if (!std::isfinite(loss.total())) fail_not_finite(chunk, stash, loss.total());
+  const StageLoss loss = chunk.model->forward(context_, micro, received, produced, static_cast<float>(scaler_.scale()),
+                                              step_.training, stash, chunk.workspace);
+  const bool may_overflow = step_.training && scaler_.active();  // then the step is skipped
+  if (!may_overflow && !std::isfinite(loss.total())) fail_not_finite(chunk, stash, loss.total());
   step_.loss.tokens += loss.tokens;
   step_.loss.order += loss.order;
   if (output.defined()) {
     // A stage behind would only see that what it got is not finite: say it where it began.
-    if (step_.training && !std::isfinite(sum_of_squares(context_, produced)))
+    if (step_.training && !may_overflow && !std::isfinite(sum_of_squares(context_, produced)))
       fail_not_finite(chunk, stash, std::numeric_limits<double>::quiet_NaN());
     give_message(produced, output);
   }

@@ -2,6 +2,7 @@
 // step over the micro-batches it is given; it knows nothing of files, logs or schedules of the learning rate.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -10,6 +11,7 @@
 #include "triax/base/trace.h"
 #include "triax/comm/process_grid.h"
 #include "triax/optim/data_parallel.h"
+#include "triax/optim/loss_scaler.h"
 #include "triax/pipeline/executor.h"
 #include "triax/train/engine_plan.h"
 
@@ -31,6 +33,8 @@ struct StepResult {
   double gradient_norm = 0;  // before clipping; of an evaluation 0
   StageLoss parts;           // what the loss is the sum of
   int64_t tokens = 0;        // of all ranks' batches that have a target; padding left out
+  double loss_scale = 0;     // of this step; 0: the loss is not scaled
+  bool skipped = false;      // in fp16 something overflowed on some rank: no rank changed its weights
 };
 
 class Engine : private PipelineWork {
@@ -41,7 +45,7 @@ class Engine : private PipelineWork {
 
   // Steps count from 1. `batches`: those of this data-parallel rank. The result is that of all ranks. Throws
   // Error naming the step and the layer or parameter when a loss or gradient is NaN or infinite; the weights
-  // are then those of the step before.
+  // are then those of the step before. In fp16 such a step is skipped, and the loss scale adapts.
   StepResult train_step(int64_t step, double learning_rate, std::span<const TokenBatch> batches);
   // Mean losses without dropout or gradients. Every data-parallel rank must bring as many batches.
   StepResult evaluate(std::span<const TokenBatch> batches);
@@ -63,13 +67,18 @@ class Engine : private PipelineWork {
   const Optimizer& optimizer(size_t chunk = 0) const { return chunks_[chunk]->optimizer; }
   // Is the whole model here, so that text can be generated with it?
   bool holds_whole_model() const;
+  // Updates of the weights: steps less those skipped.
   int64_t steps_done() const { return chunks_[0]->optimizer.steps_done(); }
   void set_steps_done(int64_t steps);
+  LossScaler& loss_scaler() { return scaler_; }
+  const LossScaler& loss_scaler() const { return scaler_; }
   const Context& context() const { return context_; }
   // What this rank holds, by purpose: exactly what was allocated.
   std::vector<MemoryUse> memory() const { return plan_memory(config_, at()); }
   // Where the optimizer and the places of messages are recorded; may be null.
   void set_trace(Trace* trace) { trace_ = trace; }
+  // Called in a step when gradients are there and what the optimizer owns is about to change; may be null.
+  void set_before_update(std::function<void()> call) { before_update_ = std::move(call); }
   // When each action of the last train_step() ran on this rank.
   const std::vector<ActionSpan>& spans() const { return spans_; }
 
@@ -111,6 +120,7 @@ class Engine : private PipelineWork {
   EngineConfig config_;
   const ProcessGrid* grid_;
   EnginePlan plan_;
+  LossScaler scaler_;
   Context context_;
   TensorParallel tensor_;
   std::unique_ptr<Arena> activations_, workspace_arena_, message_arena_;
@@ -121,6 +131,7 @@ class Engine : private PipelineWork {
   Step step_;
   std::vector<ActionSpan> spans_;
   Trace* trace_ = nullptr;
+  std::function<void()> before_update_;
 };
 
 }  // namespace triax

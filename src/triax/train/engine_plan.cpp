@@ -3,30 +3,13 @@
 #include <algorithm>
 
 #include "triax/base/error.h"
+#include "triax/comm/absent_group.h"
 #include "triax/optim/data_parallel.h"
 #include "triax/pipeline/executor.h"
 #include "triax/pipeline/partition.h"
 
 namespace triax {
 namespace {
-
-// A group that has a size and does nothing.
-class AbsentGroup final : public Communicator {
- public:
-  AbsentGroup(int rank, int size) : rank_(rank), size_(size) {}
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  Request start_all_reduce(const Tensor&, ReduceOp) override { return {}; }
-  Request start_all_gather(const Tensor&, const Tensor&) override { return {}; }
-  Request start_reduce_scatter(const Tensor&, const Tensor&) override { return {}; }
-  Request start_broadcast(const Tensor&, int) override { return {}; }
-  Request start_send(const Tensor&, int, int) override { return {}; }
-  Request start_receive(const Tensor&, int, int) override { return {}; }
-  void barrier() override {}
-
- private:
-  int rank_, size_;
-};
 
 // Time of the head's matrix products in layers.
 double head_cost(const ModelConfig& model, int64_t sequence_length) {

@@ -8,12 +8,13 @@
 
 #include "triax/comm/process_grid.h"
 #include "triax/models/stage_model.h"
+#include "triax/optim/loss_scaler.h"
 #include "triax/optim/optimizer.h"
 #include "triax/pipeline/schedule.h"
 
 namespace triax {
 
-enum class Precision { fp32, bf16 };
+enum class Precision { fp32, bf16, fp16 };
 
 struct ParallelConfig {
   GridShape grid;  // data_parallel filled in
@@ -36,10 +37,13 @@ struct EngineConfig {
   int64_t keep_micro_batches = 0;  // so many in flight on a chunk keep everything all the same
   AdamWConfig optimizer;
   double clip_gradient = 1.0;  // 0: no clipping
+  LossScaling loss_scaling;    // of fp16
   uint64_t seed = 1234;
   ParallelConfig parallel;
 
-  DType compute_type() const { return precision == Precision::bf16 ? DType::bf16 : DType::f32; }
+  DType compute_type() const {
+    return precision == Precision::fp16 ? DType::f16 : precision == Precision::bf16 ? DType::bf16 : DType::f32;
+  }
   int64_t micro_batch_tokens() const { return sequence_length * micro_batch_size; }
   PipelineShape pipeline(int64_t micro_batches) const {
     return {.pipeline_parallel = parallel.grid.pipeline_parallel,

@@ -46,6 +46,8 @@ void RunConfig::resolve(int ranks) {
   }
   for (const int64_t batch : global_batches())
     validate(parallel.schedule, engine().pipeline(batch / samples_at_a_time()));
+  check(train.min_loss_scale <= train.initial_loss_scale,
+        "train.min_loss_scale = {:g} is above train.initial_loss_scale = {:g}", train.min_loss_scale, train.initial_loss_scale);
   check(optimizer.min_learning_rate <= optimizer.learning_rate,
         "optimizer.min_learning_rate = {} is above optimizer.learning_rate = {}",
         optimizer.min_learning_rate, optimizer.learning_rate);
@@ -67,6 +69,11 @@ EngineConfig RunConfig::engine() const {
                         .epsilon = optimizer.epsilon,
                         .weight_decay = optimizer.weight_decay},
           .clip_gradient = optimizer.clip_gradient,
+          .loss_scaling = {.fixed = train.loss_scale,
+                           .initial = train.initial_loss_scale,
+                           .minimum = train.min_loss_scale,
+                           .window = train.loss_scale_window,
+                           .hysteresis = train.loss_scale_hysteresis},
           .seed = static_cast<uint64_t>(train.seed),
           .parallel = {.grid = {static_cast<int>(parallel.tensor_parallel), static_cast<int>(parallel.pipeline_parallel),
                                 static_cast<int>(parallel.data_parallel), parallel.order},

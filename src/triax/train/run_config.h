@@ -18,6 +18,8 @@ struct TrainConfig {
   int64_t global_batch_size = 32;
   int64_t batch_ramp_start = 0, batch_ramp_increment = 0, batch_ramp_samples = 0;
   Precision precision = Precision::fp32;
+  double loss_scale = 0, initial_loss_scale = 4294967296.0, min_loss_scale = 1;
+  int64_t loss_scale_window = 1000, loss_scale_hysteresis = 2;
   Recompute recompute = Recompute::none;
   int64_t keep_micro_batches = 0;
   int64_t seed = 1234;
@@ -37,7 +39,13 @@ struct TrainConfig {
     v("batch_ramp_samples", batch_ramp_samples,
       "batch-size ramp: samples over which the batch grows to global_batch_size").at_least(0);
     v("precision", precision, "of activations and matrix products; weights, gradients and optimizer "
-      "state are kept in fp32", {"fp32", "bf16"});
+      "state are kept in fp32", {"fp32", "bf16", "fp16"});
+    v("loss_scale", loss_scale, "fp16: the loss is multiplied by this before backward; 0: by a scale that adapts").at_least(0);
+    v("initial_loss_scale", initial_loss_scale, "fp16: the scale of the first step").at_least(1);
+    v("loss_scale_window", loss_scale_window, "fp16: steps without overflow after which the scale doubles").at_least(1);
+    v("loss_scale_hysteresis", loss_scale_hysteresis,
+      "fp16: overflows before the scale is halved; counted anew when it doubles").at_least(1);
+    v("min_loss_scale", min_loss_scale, "fp16: the run fails where the scale would fall below this").at_least(0);
     v("recompute", recompute, "what backward computes again instead of keeping: nothing, norms and "
       "activations, or whole layers", {"none", "selective", "full"});
     v("keep_micro_batches", keep_micro_batches, "with recompute, so many of the micro-batches in flight on a stage keep "

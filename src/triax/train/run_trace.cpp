@@ -4,7 +4,6 @@
 
 #include "triax/base/error.h"
 #include "triax/comm/clock_offset.h"
-#include "triax/train/expected_volume.h"
 
 namespace triax {
 
@@ -35,10 +34,11 @@ void RunTrace::end_step(const Engine& engine, int64_t step, int64_t micro_batche
   if (trace_.on()) add_computations(trace_, engine.spans());
   trace_.stop();
   step_ = step;
-  micro_batches_ = micro_batches;
   step_seconds_ = seconds;
-  if (grid_)
-    volumes_ = volume_rows(*grid_, expected_volume(engine.config(), grid_->at(), static_cast<int>(micro_batches)));
+  if (grid_ && micro_batches_ != micro_batches)
+    expected_ = expected_volume(engine.config(), grid_->at(), static_cast<int>(micro_batches));
+  micro_batches_ = micro_batches;
+  if (grid_) volumes_ = volume_rows(*grid_, expected_);
 }
 
 void RunTrace::finish(const Engine& engine, const RunDirectory& directory, uint64_t predicted, uint64_t measured) {

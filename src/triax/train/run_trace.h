@@ -8,6 +8,7 @@
 
 #include "triax/base/trace.h"
 #include "triax/train/engine.h"
+#include "triax/train/expected_volume.h"
 #include "triax/train/pipeline_record.h"
 #include "triax/train/run_directory.h"
 
@@ -41,6 +42,7 @@ class RunTrace {
   Trace trace_;
   int64_t step_ = 0, micro_batches_ = 0;
   double step_seconds_ = 0;
+  ExpectedVolume expected_;  // of a step of micro_batches_
   std::vector<VolumeRow> volumes_;
 };
 

@@ -44,7 +44,8 @@ double of_the_slowest_rank(const Engine& engine, double seconds) {
 
 }  // namespace
 
-TrainingSpeed measure_training_speed(Engine& engine, int64_t micro_batches, double seconds) {
+TrainingSpeed measure_training_speed(Engine& engine, int64_t micro_batches, double seconds, int64_t steps,
+                                     const std::function<void()>& after_step) {
   using Clock = std::chrono::steady_clock;
   const EngineConfig& config = engine.config();
   std::vector<TokenBatch> batches;
@@ -55,12 +56,13 @@ TrainingSpeed measure_training_speed(Engine& engine, int64_t micro_batches, doub
   engine.train_step(1, 1e-4, batches);  // pages touched, primitives made
   TrainingSpeed speed{.best_step_seconds = 1e30};
   double total = 0;
-  while (total < seconds || speed.steps < 3) {
+  while (total < seconds || speed.steps < steps) {
     const auto begin = Clock::now();
     engine.train_step(++speed.steps + 1, 1e-4, batches);
     const double step = of_the_slowest_rank(engine, std::chrono::duration<double>(Clock::now() - begin).count());
     total += step;
     speed.best_step_seconds = std::min(speed.best_step_seconds, step);
+    if (after_step) after_step();
   }
   speed.mean_step_seconds = total / static_cast<double>(speed.steps);
   const auto tokens = static_cast<double>(micro_batches * config.micro_batch_size * config.sequence_length *

@@ -54,22 +54,36 @@ void add_pieces(const OwnedPart& part, const Parameters& parameters, const Optim
 }  // namespace
 
 std::string to_json(const TrainState& state) {
-  return Json{{"step", state.step},
-              {"consumed_samples", state.consumed_samples},
-              {"consumed_tokens", state.consumed_tokens},
-              {"config", state.config},
-              {"tokenizer", state.tokenizer}}
-      .dump();
+  Json json{{"step", state.step},
+            {"consumed_samples", state.consumed_samples},
+            {"consumed_tokens", state.consumed_tokens},
+            {"config", state.config},
+            {"tokenizer", state.tokenizer}};
+  const LossScaleState& scale = state.loss_scale;
+  if (scale.scale > 0 || scale.skipped_steps > 0)
+    json["loss_scale"] = Json{{"scale", scale.scale},
+                              {"clean_steps", scale.clean_steps},
+                              {"overflows_left", scale.overflows_left},
+                              {"skipped_steps", scale.skipped_steps}};
+  return json.dump();
 }
 
 TrainState train_state_from_json(const std::string& text, const std::filesystem::path& checkpoint) {
   try {
     const Json json = Json::parse(text, "state");
-    return {.step = json.at("step").integer(),
-            .consumed_samples = json.at("consumed_samples").integer(),
-            .consumed_tokens = json.at("consumed_tokens").integer(),
-            .config = json.at("config").text(),
-            .tokenizer = json.contains("tokenizer") ? json["tokenizer"].text() : ""};
+    TrainState state{.step = json.at("step").integer(),
+                     .consumed_samples = json.at("consumed_samples").integer(),
+                     .consumed_tokens = json.at("consumed_tokens").integer(),
+                     .loss_scale = {},
+                     .config = json.at("config").text(),
+                     .tokenizer = json.contains("tokenizer") ? json["tokenizer"].text() : ""};
+    if (!json.contains("loss_scale")) return state;
+    const Json& scale = json["loss_scale"];
+    state.loss_scale = {.scale = scale.at("scale").number(),
+                        .clean_steps = scale.at("clean_steps").integer(),
+                        .overflows_left = scale.at("overflows_left").integer(),
+                        .skipped_steps = scale.at("skipped_steps").integer()};
+    return state;
   } catch (const Error& error) {
     fail("{}: its \"state\" is not that of a training run ({})", checkpoint.string(), error.what());
   }

@@ -14,9 +14,10 @@ namespace triax {
 // Training continues exactly from these (JSON in the checkpoint's index). The random numbers of dropout
 // and data order are functions of the seed, the step and the sample: they have no state.
 struct TrainState {
-  int64_t step = 0;              // optimizer steps done
+  int64_t step = 0;              // steps done, skipped ones included
   int64_t consumed_samples = 0;  // of the training order
   int64_t consumed_tokens = 0;
+  LossScaleState loss_scale;     // all zero where the loss was never scaled
   std::string config;            // the run's configuration as TOML
   std::string tokenizer;         // folder of the vocabulary it was trained with
 };

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include <fmt/ranges.h>
 
@@ -77,6 +78,11 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   trace_ = std::make_unique<RunTrace>(grid_.get(), parse_step_range(config_.output.trace));
   engine_ = std::make_unique<Engine>(config_.engine(), grid_.get());
   engine_->set_trace(trace_->trace());
+  engine_->set_before_update([this] {
+    const auto begin = Clock::now();
+    background_.wait_until_copied();
+    held_up_ += seconds_between(begin, Clock::now());
+  });
   start_or_resume();
 }
 
@@ -157,7 +163,8 @@ void Trainer::start_or_resume() {
     const CheckpointReader reader(checkpoint_path(checkpoints(), static_cast<int64_t>(newest_step)));
     state_ = train_state_from_json(reader.state(), reader.path());
     load_checkpoint(reader, *engine_, true);
-    engine_->set_steps_done(state_.step);
+    engine_->loss_scaler().resume(state_.loss_scale);
+    engine_->set_steps_done(state_.step - state_.loss_scale.skipped_steps);
     last_saved_ = state_.step;
     if (first_rank()) log_info("resuming {} at step {} of {}", reader.path().string(), state_.step, config_.train.steps);
   } else if (!config_.checkpoint.load.empty()) {
@@ -257,16 +264,17 @@ void Trainer::train_one_step() {
     const int64_t first = (static_cast<int64_t>(i) * replicas + engine_->at().data) * micro;
     data_->train_batch(state_.consumed_samples + first, micro, first, batches_[i]);
   }
-  const double rate = schedule_.at(state_.step + 1);
+  const double rate = schedule_.at(engine_->steps_done() + 1);  // a skipped step is not one of the warm-up
   trace_->begin_step(state_.step + 1);
   const StepResult result = engine_->train_step(state_.step + 1, rate, batches_);
   ++state_.step;
+  state_.loss_scale = engine_->loss_scaler().state();
   const double seconds = seconds_between(begin, Clock::now());
   trace_->end_step(*engine_, state_.step, static_cast<int64_t>(batches_.size()), seconds);
   state_.consumed_samples += batch_size;
   state_.consumed_tokens += result.tokens;
   outcome_.train_loss = result.loss;
-  if (state_.step % config_.output.log_interval != 0 && state_.step != config_.train.steps) return;
+  if (state_.step % config_.output.log_interval != 0 && state_.step != config_.train.steps && !result.skipped) return;
   if (first_rank()) record_step(result, rate, seconds);
 }
 
@@ -277,6 +285,8 @@ void Trainer::record_step(const StepResult& result, double rate, double seconds)
   metrics.loss = result.loss;
   metrics.learning_rate = rate;
   metrics.gradient_norm = result.gradient_norm;
+  metrics.loss_scale = result.loss_scale;
+  metrics.skipped = result.skipped;
   metrics.step_seconds = seconds;
   metrics.tokens_per_second = static_cast<double>(result.tokens) / seconds;
   metrics.model_flops_per_second =
@@ -374,39 +384,53 @@ void Trainer::save() {
   background_started_ = begin;
   if (config_.checkpoint.background) {
     background_.start(target, pieces);
-    if (first_rank()) recorder_->console().note(fmt::format("saving step {} in the background: held up for {:.2f}s",
-                                                            state_.step, seconds_between(begin, Clock::now())));
+    held_up_ = seconds_between(begin, Clock::now());
     return;
   }
   write_checkpoint_pieces(target, pieces);
   barrier();
-  publish();
+  if (first_rank()) publish();
+  barrier();
+  held_up_ = seconds_between(begin, Clock::now());
+  note_saved();
 }
 
-// A save in the background appears when the pieces of all ranks are on the disk; whether they are is asked at
-// the end of each step, without waiting.
+// A save in the background is published when the pieces of all ranks are on the disk, in the background as well.
+// How far it is is asked at the end of each step, without waiting.
 void Trainer::finish_background_save(bool wait) {
   if (background_state_.empty()) return;
+  const auto begin = Clock::now();
   if (!wait && largest_of_ranks(background_.busy() ? 1 : 0) > 0) return;
   background_.wait();
-  barrier();
-  publish();
+  const bool published = std::exchange(publishing_, true);
+  if (!published) {
+    barrier();
+    if (first_rank()) background_.run([this] { publish(); });
+  }
+  if (wait) {
+    background_.wait();
+    barrier();
+  }
+  held_up_ += seconds_between(begin, Clock::now());
+  if (wait || published) note_saved();
 }
 
-void Trainer::publish() {
-  if (first_rank()) {
-    const CheckpointTarget target{.root = checkpoints(), .step = background_step_, .num_ranks = num_ranks()};
-    publish_checkpoint(target, background_state_);
-    if (config_.checkpoint.keep > 0)
-      prune_checkpoints(checkpoints(), {.last = static_cast<int>(config_.checkpoint.keep)});
-    const std::filesystem::path path = checkpoint_path(checkpoints(), background_step_);
-    double bytes = 0;
-    for (const auto& file : std::filesystem::directory_iterator(path)) bytes += static_cast<double>(file.file_size());
-    recorder_->console().note(fmt::format("checkpoint {} ({}, {:.1f}s)", path.string(), format_bytes(bytes),
-                                          seconds_between(background_started_, Clock::now())));
-  }
+void Trainer::publish() const {
+  const CheckpointTarget target{.root = checkpoints(), .step = background_step_, .num_ranks = num_ranks()};
+  publish_checkpoint(target, background_state_);
+  if (config_.checkpoint.keep > 0)
+    prune_checkpoints(checkpoints(), {.last = static_cast<int>(config_.checkpoint.keep)});
+}
+
+void Trainer::note_saved() {
   background_state_.clear();
-  barrier();
+  publishing_ = false;
+  if (!first_rank()) return;
+  const std::filesystem::path path = checkpoint_path(checkpoints(), background_step_);
+  double bytes = 0;
+  for (const auto& file : std::filesystem::directory_iterator(path)) bytes += static_cast<double>(file.file_size());
+  recorder_->console().note(fmt::format("checkpoint {} ({}, {:.1f}s; training waited {:.3f}s)", path.string(),
+                                        format_bytes(bytes), seconds_between(background_started_, Clock::now()), held_up_));
 }
 
 // ---- the end
@@ -415,6 +439,9 @@ void Trainer::finish_recording() {
   uint64_t predicted = resident_at_start_;
   for (const MemoryUse& use : memory_plan()) predicted += use.bytes;
   const uint64_t measured = peak_resident_bytes();
+  if (const int64_t skipped = state_.loss_scale.skipped_steps; first_rank() && skipped > 0)
+    recorder_->console().note(fmt::format("{} of {} steps were skipped because gradients overflowed; the loss scale is now {:g}",
+                                          skipped, state_.step, state_.loss_scale.scale));
   if (first_rank()) recorder_->finish();
   trace_->finish(*engine_, RunDirectory{config_.output.dir}, predicted, measured);
   if (!grid_) return;

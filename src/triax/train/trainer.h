@@ -51,7 +51,8 @@ class Trainer {
   void generate_samples(const Gpt& model);
   void save();
   void finish_background_save(bool wait);
-  void publish();
+  void publish() const;
+  void note_saved();
   void finish_recording();
   bool should_stop(std::string& reason) const;
   bool due(int64_t interval) const { return interval > 0 && state_.step % interval == 0; }
@@ -75,10 +76,12 @@ class Trainer {
   TrainState state_;
   TrainOutcome outcome_;
   std::vector<TokenBatch> batches_;
-  BackgroundSave background_;
   std::string background_state_;  // of the save under way; empty: none
   int64_t background_step_ = 0;
   Clock::time_point background_started_;
+  bool publishing_ = false;
+  double held_up_ = 0;  // seconds that the save under way has kept training from going on
+  BackgroundSave background_;  // after what its thread reads
   StopSignal stop_;
   Clock::time_point started_ = Clock::now();
   double peak_flops_ = 0;  // of all ranks

@@ -17,8 +17,9 @@ namespace HWY_NAMESPACE {
 HWY_INLINE FloatVector as_stored(FloatVector x, float) {
   return x;
 }
-HWY_INLINE FloatVector as_stored(FloatVector x, bf16) {
-  alignas(64) bf16 rounded[kLanes];
+template <typename T>
+HWY_INLINE FloatVector as_stored(FloatVector x, T) {
+  alignas(64) T rounded[kLanes];
   store_floats(x, rounded);
   return load_floats(rounded);
 }
@@ -72,24 +73,40 @@ void forward_f32(Activation kind, int64_t rows, int64_t cols, Block<const float>
                  const float* bias, Block<float> pre, Block<float> y) {
   forward(kind, rows, cols, x, bias, pre, y);
 }
-void forward_mixed(Activation kind, int64_t rows, int64_t cols, Block<const float> x,
+void forward_to_bf16(Activation kind, int64_t rows, int64_t cols, Block<const float> x,
                    const float* bias, Block<bf16> pre, Block<bf16> y) {
+  forward(kind, rows, cols, x, bias, pre, y);
+}
+void forward_to_f16(Activation kind, int64_t rows, int64_t cols, Block<const float> x,
+                   const float* bias, Block<f16> pre, Block<f16> y) {
   forward(kind, rows, cols, x, bias, pre, y);
 }
 void forward_bf16(Activation kind, int64_t rows, int64_t cols, Block<const bf16> x,
                   const float* bias, Block<bf16> pre, Block<bf16> y) {
   forward(kind, rows, cols, x, bias, pre, y);
 }
+void forward_f16(Activation kind, int64_t rows, int64_t cols, Block<const f16> x,
+                  const float* bias, Block<f16> pre, Block<f16> y) {
+  forward(kind, rows, cols, x, bias, pre, y);
+}
 void backward_f32(Activation kind, int64_t rows, int64_t cols, Block<const float> x,
                   Block<const float> dy, Block<float> dx) {
   backward(kind, rows, cols, x, dy, dx);
 }
-void backward_mixed(Activation kind, int64_t rows, int64_t cols, Block<const bf16> x,
+void backward_to_bf16(Activation kind, int64_t rows, int64_t cols, Block<const bf16> x,
                     Block<const float> dy, Block<bf16> dx) {
+  backward(kind, rows, cols, x, dy, dx);
+}
+void backward_to_f16(Activation kind, int64_t rows, int64_t cols, Block<const f16> x,
+                    Block<const float> dy, Block<f16> dx) {
   backward(kind, rows, cols, x, dy, dx);
 }
 void backward_bf16(Activation kind, int64_t rows, int64_t cols, Block<const bf16> x,
                    Block<const bf16> dy, Block<bf16> dx) {
+  backward(kind, rows, cols, x, dy, dx);
+}
+void backward_f16(Activation kind, int64_t rows, int64_t cols, Block<const f16> x,
+                   Block<const f16> dy, Block<f16> dx) {
   backward(kind, rows, cols, x, dy, dx);
 }
 
@@ -101,11 +118,15 @@ HWY_AFTER_NAMESPACE();
 namespace triax::cpu {
 
 HWY_EXPORT(forward_f32);
-HWY_EXPORT(forward_mixed);
+HWY_EXPORT(forward_to_bf16);
+HWY_EXPORT(forward_to_f16);
 HWY_EXPORT(forward_bf16);
+HWY_EXPORT(forward_f16);
 HWY_EXPORT(backward_f32);
-HWY_EXPORT(backward_mixed);
+HWY_EXPORT(backward_to_bf16);
+HWY_EXPORT(backward_to_f16);
 HWY_EXPORT(backward_bf16);
+HWY_EXPORT(backward_f16);
 
 void activate(Activation kind, int64_t rows, int64_t cols, Block<const float> x, const float* bias,
               Block<float> pre, Block<float> y) {
@@ -113,11 +134,19 @@ void activate(Activation kind, int64_t rows, int64_t cols, Block<const float> x,
 }
 void activate(Activation kind, int64_t rows, int64_t cols, Block<const float> x, const float* bias,
               Block<bf16> pre, Block<bf16> y) {
-  HWY_DYNAMIC_DISPATCH(forward_mixed)(kind, rows, cols, x, bias, pre, y);
+  HWY_DYNAMIC_DISPATCH(forward_to_bf16)(kind, rows, cols, x, bias, pre, y);
+}
+void activate(Activation kind, int64_t rows, int64_t cols, Block<const float> x, const float* bias,
+              Block<f16> pre, Block<f16> y) {
+  HWY_DYNAMIC_DISPATCH(forward_to_f16)(kind, rows, cols, x, bias, pre, y);
 }
 void activate(Activation kind, int64_t rows, int64_t cols, Block<const bf16> x, const float* bias,
               Block<bf16> pre, Block<bf16> y) {
   HWY_DYNAMIC_DISPATCH(forward_bf16)(kind, rows, cols, x, bias, pre, y);
+}
+void activate(Activation kind, int64_t rows, int64_t cols, Block<const f16> x, const float* bias,
+              Block<f16> pre, Block<f16> y) {
+  HWY_DYNAMIC_DISPATCH(forward_f16)(kind, rows, cols, x, bias, pre, y);
 }
 void activate_backward(Activation kind, int64_t rows, int64_t cols, Block<const float> x,
                        Block<const float> dy, Block<float> dx) {
@@ -125,11 +154,19 @@ void activate_backward(Activation kind, int64_t rows, int64_t cols, Block<const 
 }
 void activate_backward(Activation kind, int64_t rows, int64_t cols, Block<const bf16> x,
                        Block<const float> dy, Block<bf16> dx) {
-  HWY_DYNAMIC_DISPATCH(backward_mixed)(kind, rows, cols, x, dy, dx);
+  HWY_DYNAMIC_DISPATCH(backward_to_bf16)(kind, rows, cols, x, dy, dx);
+}
+void activate_backward(Activation kind, int64_t rows, int64_t cols, Block<const f16> x,
+                       Block<const float> dy, Block<f16> dx) {
+  HWY_DYNAMIC_DISPATCH(backward_to_f16)(kind, rows, cols, x, dy, dx);
 }
 void activate_backward(Activation kind, int64_t rows, int64_t cols, Block<const bf16> x,
                        Block<const bf16> dy, Block<bf16> dx) {
   HWY_DYNAMIC_DISPATCH(backward_bf16)(kind, rows, cols, x, dy, dx);
+}
+void activate_backward(Activation kind, int64_t rows, int64_t cols, Block<const f16> x,
+                       Block<const f16> dy, Block<f16> dx) {
+  HWY_DYNAMIC_DISPATCH(backward_f16)(kind, rows, cols, x, dy, dx);
 }
 
 void activation_forward(Activation activation, const Tensor& x, const Tensor& y) {

@@ -18,6 +18,7 @@
 #include "triax/base/parallel.h"
 #include "triax/kernels/cpu/attention.h"
 #include "triax/kernels/cpu/dropout-inl.h"
+#include "triax/kernels/cpu/rows.h"
 #include "triax/kernels/cpu/tile-inl.h"
 
 #ifndef TRIAX_ATTENTION_BACKWARD_ARGUMENTS
@@ -110,7 +111,7 @@ HWY_INLINE void row_gradient(const BlockPair& pair, int64_t i, int64_t begin, in
 
 // p and ds of the pair. Past the last key that a block of rows sees, kTileRows - 1 zeros follow, which
 // the products with p^T and ds^T read.
-HWY_INLINE void pair_gradient(const BlockPair& pair, float scale_log2e,
+HWY_NOINLINE void pair_gradient(const BlockPair& pair, float scale_log2e,
                               const BackwardBuffers& buffers, Prefetcher& next) {
   const Floats d;
   const int64_t all = (pair.keys + kLanes - 1) / kLanes;
@@ -141,7 +142,7 @@ HWY_INLINE void pair_gradient(const BlockPair& pair, float scale_log2e,
 }
 
 // dv += p^T dout, dk += ds^T q, dq += ds k.
-HWY_INLINE void add_products(const BlockPair& pair, const BackwardBuffers& buffers, float* dq) {
+HWY_NOINLINE void add_products(const BlockPair& pair, const BackwardBuffers& buffers, float* dq) {
   const int64_t vectors = (pair.d + kLanes - 1) / kLanes, ld = pair.padded_d;
   const float* keys_start = pair.first_for_keys ? kOverwrite : kAdd;
   const float* queries_start = pair.first_for_queries ? kOverwrite : kAdd;
@@ -341,13 +342,20 @@ void delta_f32(const BackwardArguments& args, int64_t begin, int64_t end) {
 void delta_bf16(const BackwardArguments& args, int64_t begin, int64_t end) {
   delta_rows<bf16>(args, begin, end);
 }
+void delta_f16(const BackwardArguments& args, int64_t begin, int64_t end) {
+  delta_rows<f16>(args, begin, end);
+}
 void backward_f32(const BackwardArguments& args, int64_t i) { backward_piece<float>(args, i); }
 void backward_bf16(const BackwardArguments& args, int64_t i) { backward_piece<bf16>(args, i); }
+void backward_f16(const BackwardArguments& args, int64_t i) { backward_piece<f16>(args, i); }
 void reduce_f32(const BackwardArguments& args, const AttentionPlan& plan, int64_t i) {
   reduce_piece<float>(args, plan, i);
 }
 void reduce_bf16(const BackwardArguments& args, const AttentionPlan& plan, int64_t i) {
   reduce_piece<bf16>(args, plan, i);
+}
+void reduce_f16(const BackwardArguments& args, const AttentionPlan& plan, int64_t i) {
+  reduce_piece<f16>(args, plan, i);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -359,10 +367,13 @@ namespace triax::cpu {
 
 HWY_EXPORT(delta_f32);
 HWY_EXPORT(delta_bf16);
+HWY_EXPORT(delta_f16);
 HWY_EXPORT(backward_f32);
 HWY_EXPORT(backward_bf16);
+HWY_EXPORT(backward_f16);
 HWY_EXPORT(reduce_f32);
 HWY_EXPORT(reduce_bf16);
+HWY_EXPORT(reduce_f16);
 
 namespace {
 
@@ -403,24 +414,23 @@ void attention_backward(const Tensor& dout, const Tensor& qkv, const Tensor& out
   float* partial = reinterpret_cast<float*>(address + round_to_line(plan.heads * n));
   const BackwardArguments args = {plan, options, mask, dout, qkv, out, lse, dqkv, delta, partial,
                                   groups, num_threads()};
-  const bool f32 = qkv.dtype() == DType::f32;
+  const DType dtype = qkv.dtype();
 
   zero_outside(spans, dqkv);
-  parallel_for(n, std::max<int64_t>(1, 32768 / (plan.heads * plan.d)), [&](int64_t begin, int64_t end) {
-    f32 ? HWY_DYNAMIC_DISPATCH(delta_f32)(args, begin, end)
-        : HWY_DYNAMIC_DISPATCH(delta_bf16)(args, begin, end);
-  });
-  parallel_pieces(plan.pieces(), [&](int64_t i) {
-    f32 ? HWY_DYNAMIC_DISPATCH(backward_f32)(args, i) : HWY_DYNAMIC_DISPATCH(backward_bf16)(args, i);
-  });
+  const auto make_delta = version_for(dtype, &HWY_DYNAMIC_DISPATCH(delta_f32), &HWY_DYNAMIC_DISPATCH(delta_bf16),
+                                      &HWY_DYNAMIC_DISPATCH(delta_f16));
+  const auto backward = version_for(dtype, &HWY_DYNAMIC_DISPATCH(backward_f32),
+                                    &HWY_DYNAMIC_DISPATCH(backward_bf16), &HWY_DYNAMIC_DISPATCH(backward_f16));
+  const auto reduce = version_for(dtype, &HWY_DYNAMIC_DISPATCH(reduce_f32), &HWY_DYNAMIC_DISPATCH(reduce_bf16),
+                                  &HWY_DYNAMIC_DISPATCH(reduce_f16));
+  parallel_for(n, std::max<int64_t>(1, 32768 / (plan.heads * plan.d)),
+               [&](int64_t begin, int64_t end) { make_delta(args, begin, end); });
+  parallel_pieces(plan.pieces(), [&](int64_t i) { backward(args, i); });
   if (groups == 1) return;
   const AttentionPlan reduction(qkv, spans, [&](const Span& s) {
     return groups_of(s) > 1 ? attention_blocks(s) : 0;
   });
-  parallel_pieces(reduction.pieces(), [&](int64_t i) {
-    f32 ? HWY_DYNAMIC_DISPATCH(reduce_f32)(args, reduction, i)
-        : HWY_DYNAMIC_DISPATCH(reduce_bf16)(args, reduction, i);
-  });
+  parallel_pieces(reduction.pieces(), [&](int64_t i) { reduce(args, reduction, i); });
 }
 
 }  // namespace triax::cpu

@@ -12,6 +12,7 @@
 
 #include "triax/base/parallel.h"
 #include "triax/kernels/cpu/attention.h"
+#include "triax/kernels/cpu/rows.h"
 #include "triax/kernels/cpu/vector-inl.h"
 
 #ifndef TRIAX_ATTENTION_DECODE_ARGUMENTS
@@ -128,8 +129,10 @@ HWY_INLINE void combine_chunks(DecodeArguments& args, int64_t sequence) {
 
 void decode_f32(DecodeArguments& args, int64_t chunk) { decode_chunk<float>(args, chunk); }
 void decode_bf16(DecodeArguments& args, int64_t chunk) { decode_chunk<bf16>(args, chunk); }
+void decode_f16(DecodeArguments& args, int64_t chunk) { decode_chunk<f16>(args, chunk); }
 void combine_f32(DecodeArguments& args, int64_t sequence) { combine_chunks<float>(args, sequence); }
 void combine_bf16(DecodeArguments& args, int64_t sequence) { combine_chunks<bf16>(args, sequence); }
+void combine_f16(DecodeArguments& args, int64_t sequence) { combine_chunks<f16>(args, sequence); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace triax::cpu
@@ -140,8 +143,10 @@ namespace triax::cpu {
 
 HWY_EXPORT(decode_f32);
 HWY_EXPORT(decode_bf16);
+HWY_EXPORT(decode_f16);
 HWY_EXPORT(combine_f32);
 HWY_EXPORT(combine_bf16);
+HWY_EXPORT(combine_f16);
 
 void attention_decode(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache,
                       std::span<const int64_t> lengths, float scale, const Tensor& out) {
@@ -150,13 +155,12 @@ void attention_decode(const Tensor& q, const Tensor& k_cache, const Tensor& v_ca
   for (const int64_t length : lengths)
     args.first_chunk.push_back(args.first_chunk.back() + (length + kDecodeTokens - 1) / kDecodeTokens);
   args.partial.resize(static_cast<size_t>(args.first_chunk.back() * args.heads * args.width));
-  const bool f32 = q.dtype() == DType::f32;
-  parallel_pieces(args.first_chunk.back(), [&](int64_t i) {
-    f32 ? HWY_DYNAMIC_DISPATCH(decode_f32)(args, i) : HWY_DYNAMIC_DISPATCH(decode_bf16)(args, i);
-  });
-  parallel_pieces(q.dim(0), [&](int64_t i) {
-    f32 ? HWY_DYNAMIC_DISPATCH(combine_f32)(args, i) : HWY_DYNAMIC_DISPATCH(combine_bf16)(args, i);
-  });
+  const auto decode = version_for(q.dtype(), &HWY_DYNAMIC_DISPATCH(decode_f32), &HWY_DYNAMIC_DISPATCH(decode_bf16),
+                                  &HWY_DYNAMIC_DISPATCH(decode_f16));
+  const auto combine = version_for(q.dtype(), &HWY_DYNAMIC_DISPATCH(combine_f32),
+                                   &HWY_DYNAMIC_DISPATCH(combine_bf16), &HWY_DYNAMIC_DISPATCH(combine_f16));
+  parallel_pieces(args.first_chunk.back(), [&](int64_t i) { decode(args, i); });
+  parallel_pieces(q.dim(0), [&](int64_t i) { combine(args, i); });
 }
 
 }  // namespace triax::cpu

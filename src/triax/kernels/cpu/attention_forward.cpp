@@ -14,6 +14,7 @@
 #include "triax/base/parallel.h"
 #include "triax/kernels/cpu/attention.h"
 #include "triax/kernels/cpu/dropout-inl.h"
+#include "triax/kernels/cpu/rows.h"
 #include "triax/kernels/cpu/tile-inl.h"
 
 #ifndef TRIAX_ATTENTION_FORWARD_ARGUMENTS
@@ -150,7 +151,7 @@ HWY_INLINE void panel_softmax(const KeyBlock& block, const QueryPanel& panel, in
   for (int v = 0; v < kVectors; ++v) hn::Store(sum[v], d, buffers.sum + first_query + v * kLanes);
 }
 
-HWY_INLINE void score_panel(const KeyBlock& block, const QueryPanel& panel,
+HWY_NOINLINE void score_panel(const KeyBlock& block, const QueryPanel& panel,
                             const ForwardBuffers& buffers, Prefetcher& next) {
   const Floats d;
   alignas(64) float max[kTileColumns];
@@ -170,7 +171,7 @@ HWY_INLINE void score_panel(const KeyBlock& block, const QueryPanel& panel,
 }
 
 // out = out * decay + p v.
-HWY_INLINE void add_values(const KeyBlock& block, const ForwardBuffers& buffers) {
+HWY_NOINLINE void add_values(const KeyBlock& block, const ForwardBuffers& buffers) {
   const int64_t vectors = (block.d + kLanes - 1) / kLanes;
   for (int64_t v = 0; v < vectors; v += kTileVectors)
     for (int64_t i = 0; i < block.queries; i += kTileRows) {
@@ -299,6 +300,7 @@ HWY_INLINE void forward_piece(const ForwardArguments& args, int64_t index) {
 
 void forward_f32(const ForwardArguments& args, int64_t index) { forward_piece<float>(args, index); }
 void forward_bf16(const ForwardArguments& args, int64_t index) { forward_piece<bf16>(args, index); }
+void forward_f16(const ForwardArguments& args, int64_t index) { forward_piece<f16>(args, index); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace triax::cpu
@@ -309,6 +311,7 @@ namespace triax::cpu {
 
 HWY_EXPORT(forward_f32);
 HWY_EXPORT(forward_bf16);
+HWY_EXPORT(forward_f16);
 
 void attention_forward(const Tensor& qkv, std::span<const Span> spans,
                        const AttentionOptions& options, const Tensor& out, const Tensor& lse) {
@@ -321,11 +324,9 @@ void attention_forward(const Tensor& qkv, std::span<const Span> spans,
   const AttentionPlan plan(qkv, spans, attention_blocks);
   const DropoutMask mask(options.dropout, options.max_length);
   const ForwardArguments args = {plan, options, mask, qkv, out, lse, num_threads()};
-  if (qkv.dtype() == DType::f32) {
-    parallel_pieces(plan.pieces(), [&](int64_t i) { HWY_DYNAMIC_DISPATCH(forward_f32)(args, i); });
-  } else {
-    parallel_pieces(plan.pieces(), [&](int64_t i) { HWY_DYNAMIC_DISPATCH(forward_bf16)(args, i); });
-  }
+  const auto kernel = version_for(qkv.dtype(), &HWY_DYNAMIC_DISPATCH(forward_f32),
+                                  &HWY_DYNAMIC_DISPATCH(forward_bf16), &HWY_DYNAMIC_DISPATCH(forward_f16));
+  parallel_pieces(plan.pieces(), [&](int64_t i) { kernel(args, i); });
 }
 
 }  // namespace triax::cpu

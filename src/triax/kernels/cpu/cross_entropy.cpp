@@ -13,6 +13,7 @@
 
 #include "triax/base/parallel.h"
 #include "triax/kernels/cpu/cross_entropy.h"
+#include "triax/kernels/cpu/rows.h"
 #include "triax/kernels/cpu/vector-inl.h"
 
 #ifndef TRIAX_CROSS_ENTROPY_VOCABULARY
@@ -143,6 +144,11 @@ void statistics_bf16(const Tensor& logits, const Tensor& targets, const Vocabula
                      int64_t begin, int64_t end) {
   statistics<bf16>(logits, targets, vocabulary, row_max, row_sum, target_logit, begin, end);
 }
+void statistics_f16(const Tensor& logits, const Tensor& targets, const Vocabulary& vocabulary,
+                     const Tensor& row_max, const Tensor& row_sum, const Tensor& target_logit,
+                     int64_t begin, int64_t end) {
+  statistics<f16>(logits, targets, vocabulary, row_max, row_sum, target_logit, begin, end);
+}
 void gradient_f32(const Tensor& logits, const Tensor& targets, const Vocabulary& vocabulary,
                   const Tensor& lse, const Tensor& weight, int64_t begin, int64_t end) {
   gradient<float>(logits, targets, vocabulary, lse, weight, begin, end);
@@ -150,6 +156,10 @@ void gradient_f32(const Tensor& logits, const Tensor& targets, const Vocabulary&
 void gradient_bf16(const Tensor& logits, const Tensor& targets, const Vocabulary& vocabulary,
                    const Tensor& lse, const Tensor& weight, int64_t begin, int64_t end) {
   gradient<bf16>(logits, targets, vocabulary, lse, weight, begin, end);
+}
+void gradient_f16(const Tensor& logits, const Tensor& targets, const Vocabulary& vocabulary,
+                   const Tensor& lse, const Tensor& weight, int64_t begin, int64_t end) {
+  gradient<f16>(logits, targets, vocabulary, lse, weight, begin, end);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -161,8 +171,10 @@ namespace triax::cpu {
 
 HWY_EXPORT(statistics_f32);
 HWY_EXPORT(statistics_bf16);
+HWY_EXPORT(statistics_f16);
 HWY_EXPORT(gradient_f32);
 HWY_EXPORT(gradient_bf16);
+HWY_EXPORT(gradient_f16);
 
 namespace {
 
@@ -181,22 +193,20 @@ void softmax_statistics(const Tensor& logits, const Tensor& targets, int64_t voc
                         int64_t vocab_size, const Tensor& row_max, const Tensor& row_sum,
                         const Tensor& target_logit) {
   const Vocabulary vocabulary = vocabulary_of(logits, vocab_start, vocab_size);
+  const auto kernel = version_for(logits.dtype(), &HWY_DYNAMIC_DISPATCH(statistics_f32),
+                                  &HWY_DYNAMIC_DISPATCH(statistics_bf16), &HWY_DYNAMIC_DISPATCH(statistics_f16));
   parallel_for(logits.dim(0), grain_of(logits), [&](int64_t begin, int64_t end) {
-    logits.dtype() == DType::f32
-        ? HWY_DYNAMIC_DISPATCH(statistics_f32)(logits, targets, vocabulary, row_max, row_sum,
-                                               target_logit, begin, end)
-        : HWY_DYNAMIC_DISPATCH(statistics_bf16)(logits, targets, vocabulary, row_max, row_sum,
-                                                target_logit, begin, end);
+    kernel(logits, targets, vocabulary, row_max, row_sum, target_logit, begin, end);
   });
 }
 
 void cross_entropy_backward(const Tensor& logits, const Tensor& targets, int64_t vocab_start,
                             int64_t vocab_size, const Tensor& lse, const Tensor& weight) {
   const Vocabulary vocabulary = vocabulary_of(logits, vocab_start, vocab_size);
+  const auto kernel = version_for(logits.dtype(), &HWY_DYNAMIC_DISPATCH(gradient_f32),
+                                  &HWY_DYNAMIC_DISPATCH(gradient_bf16), &HWY_DYNAMIC_DISPATCH(gradient_f16));
   parallel_for(logits.dim(0), grain_of(logits), [&](int64_t begin, int64_t end) {
-    logits.dtype() == DType::f32
-        ? HWY_DYNAMIC_DISPATCH(gradient_f32)(logits, targets, vocabulary, lse, weight, begin, end)
-        : HWY_DYNAMIC_DISPATCH(gradient_bf16)(logits, targets, vocabulary, lse, weight, begin, end);
+    kernel(logits, targets, vocabulary, lse, weight, begin, end);
   });
 }
 

@@ -84,9 +84,19 @@ void forward_bf16(const DropoutMask* mask, int64_t row, int64_t col, int64_t row
                   Block<const bf16> residual, Block<bf16> out) {
   forward_rows(mask, row, col, rows, cols, x, bias, table_rows, residual, out);
 }
+void forward_f16(const DropoutMask* mask, int64_t row, int64_t col, int64_t rows, int64_t cols,
+                  Block<const f16> x, Block<const float> bias, const int32_t* table_rows,
+                  Block<const f16> residual, Block<f16> out) {
+  forward_rows(mask, row, col, rows, cols, x, bias, table_rows, residual, out);
+}
 void forward_table_bf16(const DropoutMask* mask, int64_t row, int64_t col, int64_t rows,
                         int64_t cols, Block<const bf16> x, Block<const bf16> table,
                         const int32_t* table_rows, Block<const bf16> residual, Block<bf16> out) {
+  forward_rows(mask, row, col, rows, cols, x, table, table_rows, residual, out);
+}
+void forward_table_f16(const DropoutMask* mask, int64_t row, int64_t col, int64_t rows,
+                        int64_t cols, Block<const f16> x, Block<const f16> table,
+                        const int32_t* table_rows, Block<const f16> residual, Block<f16> out) {
   forward_rows(mask, row, col, rows, cols, x, table, table_rows, residual, out);
 }
 void backward_f32(const DropoutMask* mask, int64_t row, int64_t col, int64_t rows, int64_t cols,
@@ -95,6 +105,10 @@ void backward_f32(const DropoutMask* mask, int64_t row, int64_t col, int64_t row
 }
 void backward_bf16(const DropoutMask* mask, int64_t row, int64_t col, int64_t rows, int64_t cols,
                    Block<const bf16> dout, Block<bf16> dx, float* sums) {
+  backward_rows(mask, row, col, rows, cols, dout, dx, sums);
+}
+void backward_f16(const DropoutMask* mask, int64_t row, int64_t col, int64_t rows, int64_t cols,
+                   Block<const f16> dout, Block<f16> dx, float* sums) {
   backward_rows(mask, row, col, rows, cols, dout, dx, sums);
 }
 
@@ -107,9 +121,12 @@ namespace triax::cpu {
 
 HWY_EXPORT(forward_f32);
 HWY_EXPORT(forward_bf16);
+HWY_EXPORT(forward_f16);
 HWY_EXPORT(forward_table_bf16);
+HWY_EXPORT(forward_table_f16);
 HWY_EXPORT(backward_f32);
 HWY_EXPORT(backward_bf16);
+HWY_EXPORT(backward_f16);
 
 namespace {
 
@@ -132,7 +149,8 @@ void bias_dropout_residual_forward(const Tensor& x, const Tensor& bias, const Te
              block_of<const T>(residual, e), block_of<T>(out, e));
     };
     if (x.dtype() == DType::f32) return run(float{}, &HWY_DYNAMIC_DISPATCH(forward_f32));
-    run(bf16{}, &HWY_DYNAMIC_DISPATCH(forward_bf16));
+    if (x.dtype() == DType::bf16) return run(bf16{}, &HWY_DYNAMIC_DISPATCH(forward_bf16));
+    run(f16{}, &HWY_DYNAMIC_DISPATCH(forward_f16));
   });
 }
 
@@ -151,7 +169,8 @@ void bias_dropout_residual_backward(const Tensor& dout, const Dropout& dropout, 
              e.rows, cols, block_of<const T>(dout, e), block_of<T>(dx, e), sums);
     };
     if (dout.dtype() == DType::f32) return run(float{}, &HWY_DYNAMIC_DISPATCH(backward_f32));
-    run(bf16{}, &HWY_DYNAMIC_DISPATCH(backward_bf16));
+    if (dout.dtype() == DType::bf16) return run(bf16{}, &HWY_DYNAMIC_DISPATCH(backward_bf16));
+    run(f16{}, &HWY_DYNAMIC_DISPATCH(backward_f16));
   };
   if (dbias.defined()) return sum_over_rows(n, cols, {dbias.data<float>()}, rows);
   parallel_for(n, row_grain(cols), [&](int64_t begin, int64_t end) { rows(begin, end, nullptr); });
@@ -171,7 +190,8 @@ void position_dropout_forward(const Tensor& positions, const Tensor& table, cons
              positions.data<int32_t>() + begin, Block<const T>(), rows);
     };
     if (x.dtype() == DType::f32) return run(float{}, &HWY_DYNAMIC_DISPATCH(forward_f32));
-    run(bf16{}, &HWY_DYNAMIC_DISPATCH(forward_table_bf16));
+    if (x.dtype() == DType::bf16) return run(bf16{}, &HWY_DYNAMIC_DISPATCH(forward_table_bf16));
+    run(f16{}, &HWY_DYNAMIC_DISPATCH(forward_table_f16));
   });
 }
 

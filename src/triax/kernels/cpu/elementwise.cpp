@@ -34,6 +34,9 @@ void combine_f32(float alpha, const float* x, bool add, float* y, int64_t count)
 void combine_bf16(float alpha, const bf16* x, bool add, bf16* y, int64_t count) {
   combine(alpha, x, add, y, count);
 }
+void combine_f16(float alpha, const f16* x, bool add, f16* y, int64_t count) {
+  combine(alpha, x, add, y, count);
+}
 
 double squares(const float* x, int64_t count) {
   using Doubles = hn::CappedTag<double, 8>;
@@ -64,6 +67,7 @@ namespace triax::cpu {
 
 HWY_EXPORT(combine_f32);
 HWY_EXPORT(combine_bf16);
+HWY_EXPORT(combine_f16);
 HWY_EXPORT(squares);
 
 namespace {
@@ -73,6 +77,9 @@ void combine_row(float alpha, const float* x, bool add, float* y, int64_t count)
 }
 void combine_row(float alpha, const bf16* x, bool add, bf16* y, int64_t count) {
   HWY_DYNAMIC_DISPATCH(combine_bf16)(alpha, x, add, y, count);
+}
+void combine_row(float alpha, const f16* x, bool add, f16* y, int64_t count) {
+  HWY_DYNAMIC_DISPATCH(combine_f16)(alpha, x, add, y, count);
 }
 
 // Rows are converted in stretches that stay in the first-level cache.
@@ -97,7 +104,8 @@ void convert_any_row(const From* from, int64_t count, To* to) {
 double squares_of_row(const float* x, int64_t count) {
   return HWY_DYNAMIC_DISPATCH(squares)(x, count);
 }
-double squares_of_row(const bf16* x, int64_t count) {
+template <typename T>
+double squares_of_row(const T* x, int64_t count) {
   float stretch[kStretch];
   double sum = 0;
   for (int64_t j = 0; j < count; j += kStretch) {
@@ -108,17 +116,11 @@ double squares_of_row(const bf16* x, int64_t count) {
   return sum;
 }
 
-template <typename F>
-void with_float_type(DType dtype, F&& f) {
-  if (dtype == DType::f16) return f(f16{});
-  with_compute_type(dtype, f);
-}
-
 }  // namespace
 
 void convert(const Tensor& src, const Tensor& dst) {
-  with_float_type(src.dtype(), [&]<typename From>(From) {
-    with_float_type(dst.dtype(), [&]<typename To>(To) {
+  with_compute_type(src.dtype(), [&]<typename From>(From) {
+    with_compute_type(dst.dtype(), [&]<typename To>(To) {
       for_blocks({&src, &dst}, [&](const Extent& e) {
         const auto from = block_of<const From>(src, e);
         const auto to = block_of<To>(dst, e);
@@ -129,7 +131,7 @@ void convert(const Tensor& src, const Tensor& dst) {
 }
 
 void fill(const Tensor& x, float value) {
-  with_float_type(x.dtype(), [&]<typename T>(T) {
+  with_compute_type(x.dtype(), [&]<typename T>(T) {
     for_blocks({&x}, [&](const Extent& e) {
       const auto out = block_of<T>(x, e);
       for (int64_t i = 0; i < e.rows; ++i) std::fill(out[i], out[i] + e.cols, T(value));

@@ -49,6 +49,10 @@ void add_rows_bf16(Block<const bf16> x, const int32_t* tokens, int64_t count, in
                    float* to) {
   add_rows(x, tokens, count, cols, to);
 }
+void add_rows_f16(Block<const f16> x, const int32_t* tokens, int64_t count, int64_t cols,
+                   float* to) {
+  add_rows(x, tokens, count, cols, to);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace triax::cpu
@@ -59,6 +63,7 @@ namespace triax::cpu {
 
 HWY_EXPORT(add_rows_f32);
 HWY_EXPORT(add_rows_bf16);
+HWY_EXPORT(add_rows_f16);
 
 namespace {
 
@@ -162,8 +167,10 @@ void embedding_backward(const Tensor& dout, const Tensor& ids, int64_t vocab_sta
       };
       if (dout.dtype() == DType::f32) {
         run(float{}, &HWY_DYNAMIC_DISPATCH(add_rows_f32));
-      } else {
+      } else if (dout.dtype() == DType::bf16) {
         run(bf16{}, &HWY_DYNAMIC_DISPATCH(add_rows_bf16));
+      } else {
+        run(f16{}, &HWY_DYNAMIC_DISPATCH(add_rows_f16));
       }
     }
   });

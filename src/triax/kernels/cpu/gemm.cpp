@@ -13,7 +13,7 @@
 #include "triax/base/log.h"
 #include "triax/base/parallel.h"
 #include "triax/kernels/cpu/ops.h"
-#include "triax/kernels/cpu/row_kernels.h"
+#include "triax/kernels/cpu/rows.h"
 
 namespace triax::cpu {
 namespace {
@@ -180,8 +180,9 @@ float* buffer_of(Buffer& buffer, int64_t floats) {
   return static_cast<float*>(buffer.data());
 }
 
-// oneDNN has bf16 products for AVX-512 only (in some versions).
-bool has_bf16() {
+// oneDNN has bf16 products for AVX-512 only (in some versions), and none in f16 on a CPU.
+bool has_products_of(DType dtype) {
+  if (dtype != DType::bf16) return false;
   static const bool answer = [] {
     const auto type = memory::data_type::bf16;
     const memory::desc matrix({16, 16}, type, memory::dims{16, 1});
@@ -193,18 +194,30 @@ bool has_bf16() {
 
 void convert_part(const Operand& from, int64_t rows, int64_t cols, float* to) {
   const int64_t lines = from.transposed ? cols : rows, length = from.transposed ? rows : cols;
-  const auto* data = static_cast<const bf16*>(from.data);
-  for (int64_t i = 0; i < lines; ++i) convert_row(data + i * from.stride, length, to + i * length);
+  const auto convert_lines = [&]<typename T>(const T* data) {
+    for (int64_t i = 0; i < lines; ++i) convert_row(data + i * from.stride, length, to + i * length);
+  };
+  if (from.dtype == DType::bf16) return convert_lines(static_cast<const bf16*>(from.data));
+  convert_lines(static_cast<const f16*>(from.data));
 }
 
-// A bf16 product through f32, piece by piece of k.
+void store_sums(const float* sums, int64_t rows, int64_t cols, const Operand& to) {
+  const auto convert_rows = [&]<typename T>(T* data) {
+    for (int64_t i = 0; i < rows; ++i) convert_row(sums + i * cols, cols, data + i * to.stride);
+  };
+  void* data = const_cast<void*>(to.data);
+  if (to.dtype == DType::bf16) return convert_rows(static_cast<bf16*>(data));
+  convert_rows(static_cast<f16*>(data));
+}
+
+// A product of 16-bit operands through f32, piece by piece of k.
 void matmul_in_f32(int64_t m, int64_t n, int64_t k, const Operand& a, const Operand& b, float beta,
                    const Operand& c) {
   constexpr int64_t kPiece = 256;
   static thread_local Buffer a_buffer, b_buffer, c_buffer;
   float* a_part = buffer_of(a_buffer, m * kPiece);
   float* b_part = buffer_of(b_buffer, n * kPiece);
-  const bool staged = c.dtype == DType::bf16;
+  const bool staged = c.dtype != DType::f32;
   float* sums =
       staged ? buffer_of(c_buffer, m * n) : static_cast<float*>(const_cast<void*>(c.data));
   if (staged && beta != 0) convert_part(c, m, n, sums);
@@ -216,13 +229,12 @@ void matmul_in_f32(int64_t m, int64_t n, int64_t k, const Operand& a, const Oper
           {b_part, b.transposed ? depth : n, b.transposed, DType::f32}, begin > 0 ? 1.0f : beta,
           {sums, staged ? n : c.stride, false, DType::f32});
   }
-  auto* out = static_cast<bf16*>(const_cast<void*>(c.data));
-  for (int64_t i = 0; staged && i < m; ++i) convert_row(sums + i * n, n, out + i * c.stride);
+  if (staged) store_sums(sums, m, n, c);
 }
 
 void matmul(int64_t m, int64_t n, int64_t k, const Operand& a, const Operand& b, float beta,
             const Operand& c) {
-  if (!has_bf16()) return matmul_in_f32(m, n, k, a, b, beta, c);
+  if (!has_products_of(a.dtype)) return matmul_in_f32(m, n, k, a, b, beta, c);
   const Prepared& p = prepare(m, n, k, a, b, beta, c);
   static thread_local dnnl::stream stream(engine());
   static thread_local Buffer scratch;
@@ -245,11 +257,9 @@ constexpr int64_t kSummedPiece = 512;
 void add_sums_over_k(const Operand& a, int64_t row, int64_t rows, int64_t begin, int64_t end,
                      float* out) {
   const Operand part = a.at(row, begin);
-  if (part.dtype == DType::f32) {
-    add_columns(static_cast<const float*>(part.data), part.stride, end - begin, rows, out);
-  } else {
-    add_columns(static_cast<const bf16*>(part.data), part.stride, end - begin, rows, out);
-  }
+  with_compute_type(part.dtype, [&]<typename T>(T) {
+    add_columns(static_cast<const T*>(part.data), part.stride, end - begin, rows, out);
+  });
 }
 
 void run(const Product& p, const FinishTile& finish, float* sums_over_k) {
@@ -258,9 +268,9 @@ void run(const Product& p, const FinishTile& finish, float* sums_over_k) {
   const Operand a{p.a.raw(), row_stride(p.a), p.transpose_a, p.a.dtype()};
   const Operand b{p.b.raw(), row_stride(p.b), p.transpose_b, p.b.dtype()};
   const Operand c{p.c.raw(), row_stride(p.c), false, p.c.dtype()};
-  const bool single = a.dtype == DType::f32, staged = finish && c.dtype == DType::bf16;
+  const bool single = a.dtype == DType::f32, staged = finish && c.dtype != DType::f32;
   const Tiling tiling = tiling_of(m, n, k);
-  report(p, m, n, k, tiling, single ? "sgemm" : has_bf16() ? "matmul" : "sgemm");
+  report(p, m, n, k, tiling, !single && has_products_of(a.dtype) ? "matmul" : "sgemm");
   parallel_pieces(tiling.down * tiling.across, [&](int64_t piece) {
     const OneThread one_thread;
     // Neighbours in time share the part of b that they read: in most layers the larger operand.

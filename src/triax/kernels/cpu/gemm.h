@@ -30,7 +30,7 @@ struct Tile {
 };
 
 // Without `finish`, c gets the product. With it, a c of f32 does, and then finish(tile) sees each
-// tile; of a bf16 c nothing is written: that is up to finish, which gets the sums unrounded (beta
+// tile; of a 16-bit c nothing is written: that is up to finish, which gets the sums unrounded (beta
 // must be 0).
 using FinishTile = std::function<void(const Tile&)>;
 void multiply(const Product& product, const FinishTile& finish = {});

@@ -116,6 +116,10 @@ void normalise_bf16(int64_t rows, int64_t cols, Block<const bf16> x, const float
                     const float* beta, float epsilon, Block<bf16> y, float* means, float* rstds) {
   normalise_rows(rows, cols, x, gamma, beta, epsilon, y, means, rstds);
 }
+void normalise_f16(int64_t rows, int64_t cols, Block<const f16> x, const float* gamma,
+                    const float* beta, float epsilon, Block<f16> y, float* means, float* rstds) {
+  normalise_rows(rows, cols, x, gamma, beta, epsilon, y, means, rstds);
+}
 void gradient_f32(int64_t rows, int64_t cols, Block<const float> dy, Block<const float> x,
                   const float* gamma, const float* means, const float* rstds, bool accumulate,
                   Block<float> dx, float* sums) {
@@ -124,6 +128,11 @@ void gradient_f32(int64_t rows, int64_t cols, Block<const float> dy, Block<const
 void gradient_bf16(int64_t rows, int64_t cols, Block<const bf16> dy, Block<const bf16> x,
                    const float* gamma, const float* means, const float* rstds, bool accumulate,
                    Block<bf16> dx, float* sums) {
+  gradient_rows(rows, cols, dy, x, gamma, means, rstds, accumulate, dx, sums);
+}
+void gradient_f16(int64_t rows, int64_t cols, Block<const f16> dy, Block<const f16> x,
+                   const float* gamma, const float* means, const float* rstds, bool accumulate,
+                   Block<f16> dx, float* sums) {
   gradient_rows(rows, cols, dy, x, gamma, means, rstds, accumulate, dx, sums);
 }
 
@@ -136,8 +145,10 @@ namespace triax::cpu {
 
 HWY_EXPORT(normalise_f32);
 HWY_EXPORT(normalise_bf16);
+HWY_EXPORT(normalise_f16);
 HWY_EXPORT(gradient_f32);
 HWY_EXPORT(gradient_bf16);
+HWY_EXPORT(gradient_f16);
 
 void layernorm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta, float epsilon,
                        const Tensor& y, const Tensor& mean, const Tensor& rstd) {
@@ -150,7 +161,8 @@ void layernorm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta,
              rstd.defined() ? rstd.data<float>() + begin : nullptr);
     };
     if (x.dtype() == DType::f32) return run(float{}, &HWY_DYNAMIC_DISPATCH(normalise_f32));
-    run(bf16{}, &HWY_DYNAMIC_DISPATCH(normalise_bf16));
+    if (x.dtype() == DType::bf16) return run(bf16{}, &HWY_DYNAMIC_DISPATCH(normalise_bf16));
+    run(f16{}, &HWY_DYNAMIC_DISPATCH(normalise_f16));
   });
 }
 
@@ -168,7 +180,8 @@ void layernorm_backward(const Tensor& dy, const Tensor& x, const Tensor& gamma, 
                   };
                   if (x.dtype() == DType::f32)
                     return run(float{}, &HWY_DYNAMIC_DISPATCH(gradient_f32));
-                  run(bf16{}, &HWY_DYNAMIC_DISPATCH(gradient_bf16));
+                  if (x.dtype() == DType::bf16) return run(bf16{}, &HWY_DYNAMIC_DISPATCH(gradient_bf16));
+                  run(f16{}, &HWY_DYNAMIC_DISPATCH(gradient_f16));
                 });
 }
 

@@ -43,43 +43,19 @@ void column_sums_f32(const float* x, int64_t stride, int64_t rows, int64_t cols,
 void column_sums_bf16(const bf16* x, int64_t stride, int64_t rows, int64_t cols, float* out) {
   column_sums(x, stride, rows, cols, out);
 }
+void column_sums_f16(const f16* x, int64_t stride, int64_t rows, int64_t cols, float* out) {
+  column_sums(x, stride, rows, cols, out);
+}
 
-void widen(const bf16* from, int64_t count, float* to) {
+template <typename From, typename To>
+HWY_INLINE void convert(const From* from, int64_t count, To* to) {
   for_lanes(count,
             [&](int64_t j, auto lanes) HWY_ATTR { store(load(from + j, lanes), to + j, lanes); });
 }
-void narrow(const float* from, int64_t count, bf16* to) {
-  for_lanes(count,
-            [&](int64_t j, auto lanes) HWY_ATTR { store(load(from + j, lanes), to + j, lanes); });
-}
-
-#if HWY_TARGET == HWY_SCALAR
-void widen_half(const f16* from, int64_t count, float* to) {
-  for (int64_t j = 0; j < count; ++j) to[j] = static_cast<float>(from[j]);
-}
-void narrow_half(const float* from, int64_t count, f16* to) {
-  for (int64_t j = 0; j < count; ++j) to[j] = f16(from[j]);
-}
-#else
-void widen_half(const f16* from, int64_t count, float* to) {
-  const hn::Rebind<hwy::float16_t, Floats> half;
-  int64_t j = 0;
-  for (; j + kLanes <= count; j += kLanes) {
-    const auto x = hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(from + j));
-    hn::StoreU(hn::PromoteTo(Floats(), x), Floats(), to + j);
-  }
-  for (; j < count; ++j) to[j] = static_cast<float>(from[j]);
-}
-void narrow_half(const float* from, int64_t count, f16* to) {
-  const hn::Rebind<hwy::float16_t, Floats> half;
-  int64_t j = 0;
-  for (; j + kLanes <= count; j += kLanes) {
-    const auto x = hn::DemoteTo(half, hn::LoadU(Floats(), from + j));
-    hn::StoreU(x, half, reinterpret_cast<hwy::float16_t*>(to + j));
-  }
-  for (; j < count; ++j) to[j] = f16(from[j]);
-}
-#endif
+void widen_bf16(const bf16* from, int64_t count, float* to) { convert(from, count, to); }
+void widen_f16(const f16* from, int64_t count, float* to) { convert(from, count, to); }
+void narrow_bf16(const float* from, int64_t count, bf16* to) { convert(from, count, to); }
+void narrow_f16(const float* from, int64_t count, f16* to) { convert(from, count, to); }
 
 template <typename Out>
 HWY_INLINE void add_bias_block(int64_t rows, int64_t cols, Block<const float> x, const float* bias,
@@ -98,6 +74,10 @@ void add_bias_bf16(int64_t rows, int64_t cols, Block<const float> x, const float
                    Block<bf16> y) {
   add_bias_block(rows, cols, x, bias, y);
 }
+void add_bias_f16(int64_t rows, int64_t cols, Block<const float> x, const float* bias,
+                   Block<f16> y) {
+  add_bias_block(rows, cols, x, bias, y);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace triax::cpu
@@ -108,12 +88,14 @@ namespace triax::cpu {
 
 HWY_EXPORT(column_sums_f32);
 HWY_EXPORT(column_sums_bf16);
-HWY_EXPORT(widen);
-HWY_EXPORT(narrow);
-HWY_EXPORT(widen_half);
-HWY_EXPORT(narrow_half);
+HWY_EXPORT(column_sums_f16);
+HWY_EXPORT(widen_bf16);
+HWY_EXPORT(widen_f16);
+HWY_EXPORT(narrow_bf16);
+HWY_EXPORT(narrow_f16);
 HWY_EXPORT(add_bias_f32);
 HWY_EXPORT(add_bias_bf16);
+HWY_EXPORT(add_bias_f16);
 
 void add_columns(const float* x, int64_t stride, int64_t rows, int64_t cols, float* out) {
   HWY_DYNAMIC_DISPATCH(column_sums_f32)(x, stride, rows, cols, out);
@@ -121,23 +103,29 @@ void add_columns(const float* x, int64_t stride, int64_t rows, int64_t cols, flo
 void add_columns(const bf16* x, int64_t stride, int64_t rows, int64_t cols, float* out) {
   HWY_DYNAMIC_DISPATCH(column_sums_bf16)(x, stride, rows, cols, out);
 }
+void add_columns(const f16* x, int64_t stride, int64_t rows, int64_t cols, float* out) {
+  HWY_DYNAMIC_DISPATCH(column_sums_f16)(x, stride, rows, cols, out);
+}
 void convert_row(const bf16* from, int64_t count, float* to) {
-  HWY_DYNAMIC_DISPATCH(widen)(from, count, to);
+  HWY_DYNAMIC_DISPATCH(widen_bf16)(from, count, to);
 }
 void convert_row(const float* from, int64_t count, bf16* to) {
-  HWY_DYNAMIC_DISPATCH(narrow)(from, count, to);
+  HWY_DYNAMIC_DISPATCH(narrow_bf16)(from, count, to);
 }
 void convert_row(const f16* from, int64_t count, float* to) {
-  HWY_DYNAMIC_DISPATCH(widen_half)(from, count, to);
+  HWY_DYNAMIC_DISPATCH(widen_f16)(from, count, to);
 }
 void convert_row(const float* from, int64_t count, f16* to) {
-  HWY_DYNAMIC_DISPATCH(narrow_half)(from, count, to);
+  HWY_DYNAMIC_DISPATCH(narrow_f16)(from, count, to);
 }
 void add_bias(int64_t rows, int64_t cols, Block<const float> x, const float* bias, Block<float> y) {
   HWY_DYNAMIC_DISPATCH(add_bias_f32)(rows, cols, x, bias, y);
 }
 void add_bias(int64_t rows, int64_t cols, Block<const float> x, const float* bias, Block<bf16> y) {
   HWY_DYNAMIC_DISPATCH(add_bias_bf16)(rows, cols, x, bias, y);
+}
+void add_bias(int64_t rows, int64_t cols, Block<const float> x, const float* bias, Block<f16> y) {
+  HWY_DYNAMIC_DISPATCH(add_bias_f16)(rows, cols, x, bias, y);
 }
 
 }  // namespace triax::cpu

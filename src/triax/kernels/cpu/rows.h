@@ -56,8 +56,17 @@ void for_blocks(std::initializer_list<const Tensor*> tensors, const Body& body) 
 template <typename F>
 decltype(auto) with_compute_type(DType dtype, F&& f) {
   if (dtype == DType::f32) return f(float{});
-  check(dtype == DType::bf16, "no kernel computes in {}", name_of(dtype));
-  return f(bf16{});
+  if (dtype == DType::bf16) return f(bf16{});
+  check(dtype == DType::f16, "no kernel computes in {}", name_of(dtype));
+  return f(f16{});
+}
+
+// Of the versions of a kernel that was compiled once for each compute type, that of `dtype`.
+template <typename Kernel>
+Kernel* version_for(DType dtype, Kernel* for_f32, Kernel* for_bf16, Kernel* for_f16) {
+  return with_compute_type(dtype, [&]<typename T>(T) {
+    return dtype_of<T> == DType::f32 ? for_f32 : dtype_of<T> == DType::bf16 ? for_bf16 : for_f16;
+  });
 }
 
 }  // namespace triax::cpu

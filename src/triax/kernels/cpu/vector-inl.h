@@ -1,5 +1,5 @@
-// What the vector kernels share: loading and storing rows of float or bfloat16 as registers of
-// float, and 2^x. Highway style: compiled once per instruction set.
+// What the vector kernels share: loading and storing rows of float, bfloat16 or half precision as
+// registers of float, and 2^x. Highway style: compiled once per instruction set.
 #if defined(TRIAX_KERNELS_CPU_VECTOR_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TRIAX_KERNELS_CPU_VECTOR_INL_H_
 #undef TRIAX_KERNELS_CPU_VECTOR_INL_H_
@@ -45,6 +45,30 @@ HWY_INLINE void store_floats(FloatVector x, bf16* to) {
   const auto bits = hn::IfThenElse(hn::RebindMask(d32, hn::IsNaN(x)), quiet, rounded);
   hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, bits)), d16, reinterpret_cast<uint16_t*>(to));
 }
+
+// Half precision: subnormals kept, to nearest even, infinite beyond 65504, NaN stays NaN: f16(float).
+// Where the instruction set has no conversion, that of the compiler is taken, number by number.
+#if (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2) || HWY_TARGET == HWY_NEON
+HWY_INLINE FloatVector load_floats(const f16* from) {
+  const hn::Rebind<hwy::float16_t, Floats> half;
+  return hn::PromoteTo(Floats(), hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(from)));
+}
+HWY_INLINE void store_floats(FloatVector x, f16* to) {
+  const hn::Rebind<hwy::float16_t, Floats> half;
+  hn::StoreU(hn::DemoteTo(half, x), half, reinterpret_cast<hwy::float16_t*>(to));
+}
+#else
+HWY_INLINE FloatVector load_floats(const f16* from) {
+  alignas(64) float values[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) values[i] = static_cast<float>(from[i]);
+  return hn::Load(Floats(), values);
+}
+HWY_INLINE void store_floats(FloatVector x, f16* to) {
+  alignas(64) float values[kLanes];
+  hn::Store(x, Floats(), values);
+  for (int64_t i = 0; i < kLanes; ++i) to[i] = f16(values[i]);
+}
+#endif
 
 // to[0, padded) = from[0, count) * factor, then zeros.
 template <typename T>
