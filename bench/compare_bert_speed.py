@@ -105,7 +105,7 @@ def compare_prediction(args):
         times["sorted"] = min(times["sorted"], pytorch(sorted(encoded, key=len)))
     print(f"prediction of {len(words)} sentences, {args.threads} threads: triax {times['triax']:.1f} s; PyTorch {torch.__version__.split('+')[0]}, batches of {args.batch_size}: "
           f"{times['in order']:.1f} s, ratio {times['in order'] / times['triax']:.2f}; sorted by length {times['sorted']:.1f} s, ratio {times['sorted'] / times['triax']:.2f}; "
-          f"predictions with different --tokens are {'the same' if len(outputs) == 1 else 'DIFFERENT'}", flush=True)
+          + (f"predictions with different --tokens are {'the same' if len(outputs) == 1 else 'DIFFERENT'}" if args.rounds > 1 else ""), flush=True)
 
 
 def main():

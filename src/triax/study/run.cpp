@@ -126,13 +126,15 @@ class Times {
   std::string left(const std::vector<const Stage*>& stages) const {
     double all = 0, sum = 0;
     int64_t count = 0;
+    bool guessed = false;  // of a kind that has not been seen yet
     for (const auto& [kind, entry] : sums_) sum += entry.first, count += entry.second;
     if (count == 0) return "";
     for (const Stage* stage : stages) {
       const auto found = sums_.find(stage->kind);
+      guessed |= found == sums_.end();
       all += found == sums_.end() ? sum / static_cast<double>(count) : found->second.first / static_cast<double>(found->second.second);
     }
-    return fmt::format("about {} left; ", format_duration(all));
+    return fmt::format("{} {} left in all; ", guessed ? "perhaps" : "about", format_duration(all));
   }
 
  private:
