@@ -96,7 +96,7 @@ def write_parts(task, data, out, share):
             whole = open(source, encoding="utf-8").read().strip("\n")
             records = whole.split("\n\n" if ner else "\n")
             if task == "relation":  # a few of the distributed records mark an entity twice
-                records = [r for r in records if all(r.count(mark) == 1 for mark in ("<< ", " >>", "[[ ", " ]]"))]
+                records = [r for r in records if all(r.count(mark) == 1 for mark in ("<<", ">>", "[[", "]]"))]
             text = ("\n\n" if ner else "\n").join(some(records, count)) + "\n"
         open(target, "w", encoding="utf-8").write(text)
         paths.append(target)
