@@ -61,7 +61,7 @@ function(triax_module name)
 endfunction()
 
 # Tests are compiled once and run once: what they test is optimised, they themselves need not be.
-set(TRIAX_TEST_OPTIONS -O1)
+set(TRIAX_TEST_OPTIONS -O0)
 
 # triax_test(NAME [LIBS targets...])
 #

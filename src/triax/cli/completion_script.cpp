@@ -2,6 +2,7 @@
 // each shell's language looks up.
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <functional>
 #include <vector>

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <vector>
 
 #include "triax/base/text.h"
@@ -56,7 +57,7 @@ std::string full_name(const CLI::App& command) {
   return parent ? full_name(*parent) + ' ' + command.get_name() : command.get_name();
 }
 
-std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
+std::string usage_error(const CLI::App& app, const CLI::Error& error) {
   const CLI::App& command = deepest_command(app);
   const std::string name = full_name(command);
   const std::string help = fmt::format(" (see `{} --help`)", name);

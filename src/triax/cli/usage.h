@@ -1,17 +1,21 @@
 // What the command line tells about itself: hints for mistakes, completion scripts for shells.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <span>
 #include <string>
 
 #include "triax/base/config.h"
 
+namespace CLI {
+class App;
+class Error;
+}  // namespace CLI
+
 namespace triax::cli {
 
 // One sentence for arguments that CLI11 refused: what is wrong, what was probably meant, where the
 // help is. `app` is the root, as the failed parse left it.
-std::string usage_error(const CLI::App& app, const CLI::ParseError& error);
+std::string usage_error(const CLI::App& app, const CLI::Error& error);
 
 // The command the parse got to: "triax bench train".
 const CLI::App& deepest_command(const CLI::App& app);
