@@ -74,10 +74,7 @@ std::string BertLoader::blend_table() const {
 }
 
 void BertLoader::batch(int64_t first, int64_t count, BertBatch& batch) const {
-  check(first >= 0 && count >= 0 && count <= num_samples() && first <= num_samples() - count,
-        "samples {} to {} of the training order were asked for, but it was built for {}; build it for as many as "
-        "the training takes",
-        first, first + count, num_samples());
+  check_sample_range(first, count, num_samples());
   if (blend_.dataset.empty()) return datasets_[0].batch(first, count, batch);
   batch.clear(options_.samples.seq_length);
   for (int64_t i = first; i < first + count; ++i)

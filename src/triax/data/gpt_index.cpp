@@ -3,14 +3,13 @@
 #include <unistd.h>
 
 #include <bit>
-#include <cstring>
 #include <limits>
 #include <numeric>
 
 #include "triax/base/error.h"
 #include "triax/base/hash.h"
-#include "triax/base/log.h"
 #include "triax/base/text.h"
+#include "triax/data/index_file.h"
 
 namespace triax {
 namespace fs = std::filesystem;
@@ -172,79 +171,34 @@ std::string describe_gpt_index(const IndexedDataset& data, const GptDatasetOptio
                      options.keep_partial ? "kept" : "dropped");
 }
 
-// The file: this header, the description padded to 8 bytes, rows, documents, shuffle.
 namespace {
 
-constexpr char kMagic[8] = {'T', 'R', 'X', 'G', 'P', 'T', 'I', '1'};
-
-struct FileHeader {
-  char magic[8];
-  uint64_t checksum;  // of all that follows this field
-  uint64_t description_bytes, epochs, documents, rows, shuffle;
-};
-static_assert(sizeof(FileHeader) == 56 && sizeof(SampleRow) == 8);
-
-uint64_t padded(uint64_t bytes) { return (bytes + 7) / 8 * 8; }
+constexpr const char* kMagic = "TRXGPTI1";
+static_assert(sizeof(SampleRow) == 8);
 
 }  // namespace
 
+// Arrays of the file: rows, documents, shuffle; the numbers count documents before rows.
 void write_gpt_index(const fs::path& path, const std::string& description, const GptIndexArrays& arrays) {
-  FileHeader header{{}, 0, description.size(), static_cast<uint64_t>(arrays.epochs), arrays.documents.size(),
-                    arrays.rows.size(), arrays.shuffle.size()};
-  std::memcpy(header.magic, kMagic, sizeof kMagic);
-  const std::string text = description + std::string(padded(description.size()) - description.size(), '\0');
-  const auto for_each_part = [&](auto&& use) {
-    use(&header.description_bytes, sizeof header - 16);
-    use(text.data(), text.size());
-    use(arrays.rows.data(), arrays.rows.size() * sizeof(SampleRow));
-    use(arrays.documents.data(), arrays.documents.size() * sizeof(int32_t));
-    use(arrays.shuffle.data(), arrays.shuffle.size() * sizeof(uint32_t));
-  };
-  Hasher hasher;
-  for_each_part([&](const void* data, size_t bytes) { hasher.update(data, bytes); });
-  header.checksum = hasher.digest();
-  fs::create_directories(path.parent_path());
-  FileWriter out(path);
-  out.write(&header, 16);
-  for_each_part([&](const void* data, size_t bytes) { out.write(data, bytes); });
-  out.commit();
+  const uint64_t numbers[] = {static_cast<uint64_t>(arrays.epochs), arrays.documents.size(), arrays.rows.size(), arrays.shuffle.size()};
+  write_index_file(path, kMagic, numbers, description,
+                   {std::as_bytes(std::span(arrays.rows)), std::as_bytes(std::span(arrays.documents)), std::as_bytes(std::span(arrays.shuffle))});
 }
 
 std::optional<MappedGptIndex> open_gpt_index(const fs::path& path, const std::string& description) {
-  std::error_code error;
-  if (!fs::exists(path, error)) return std::nullopt;
+  auto file = open_index_file(path, kMagic, {0, sizeof(int32_t), sizeof(SampleRow), sizeof(uint32_t)}, description);
+  if (!file) return std::nullopt;
+  const auto& numbers = file->numbers;
+  if (numbers[3] + 1 != numbers[2]) return warn_of_index(path, "is cut short or damaged"), std::nullopt;
   MappedGptIndex index;
-  index.file = MappedFile(path);
-  index.file.populate();
-  const auto bytes = index.file.bytes();
-  const auto refuse = [&](const char* why) {
-    log_warning("{}: {}; the index is built again", path.string(), why);
-    return std::nullopt;
-  };
-  FileHeader header;
-  if (bytes.size() < sizeof header) return refuse("is cut short");
-  std::memcpy(&header, bytes.data(), sizeof header);
-  if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) return refuse("is not an index of triax");
-  uint64_t room = bytes.size() - sizeof header;
-  const auto take = [&](uint64_t count, uint64_t item) {
-    const bool fits = count <= room / item;
-    if (fits) room -= count * item;
-    return fits;
-  };
-  const uint64_t text_bytes = header.description_bytes <= room ? padded(header.description_bytes) : room + 1;
-  if (!take(text_bytes, 1) || !take(header.rows, sizeof(SampleRow)) || !take(header.documents, 4) ||
-      !take(header.shuffle, 4) || room != 0 || header.shuffle + 1 != header.rows)
-    return refuse("is cut short or damaged");
-  if (hash64(bytes.data() + 16, bytes.size() - 16) != header.checksum) return refuse("is damaged (wrong checksum)");
-  if (index.file.text().substr(sizeof header, header.description_bytes) != description)
-    return refuse("is the index of something else");
-  const std::byte* at = bytes.data() + sizeof header + text_bytes;
-  index.epochs = static_cast<int64_t>(header.epochs);
-  index.rows = {reinterpret_cast<const SampleRow*>(at), header.rows};
+  index.epochs = static_cast<int64_t>(numbers[0]);
+  const std::byte* at = file->arrays;
+  index.rows = {reinterpret_cast<const SampleRow*>(at), numbers[2]};
   at += index.rows.size_bytes();
-  index.documents = {reinterpret_cast<const int32_t*>(at), header.documents};
+  index.documents = {reinterpret_cast<const int32_t*>(at), numbers[1]};
   at += index.documents.size_bytes();
-  index.shuffle = {reinterpret_cast<const uint32_t*>(at), header.shuffle};
+  index.shuffle = {reinterpret_cast<const uint32_t*>(at), numbers[3]};
+  index.file = std::move(file->file);
   return index;
 }
 

@@ -41,6 +41,13 @@ GptDataset open_source(const GptLoaderOptions& options, const DataSource& source
 
 }  // namespace
 
+void check_sample_range(int64_t first, int64_t count, int64_t num_samples) {
+  check(first >= 0 && count >= 0 && count <= num_samples && first <= num_samples - count,
+        "samples {} to {} of the training order were asked for, but it was built for {}; build it for as many as "
+        "the training takes",
+        first, first + count, num_samples);
+}
+
 GptLoader::GptLoader(GptLoaderOptions options) : options_(std::move(options)) {
   check_options(options_);
   const auto& sources = options_.sources;
@@ -110,10 +117,7 @@ std::string GptLoader::blend_table() const {
 }
 
 void GptLoader::batch(int64_t first, int64_t count, GptBatch& batch) const {
-  check(first >= 0 && count >= 0 && count <= num_samples() && first <= num_samples() - count,
-        "samples {} to {} of the training order were asked for, but it was built for {}; build it for as many as "
-        "the training takes",
-        first, first + count, num_samples());
+  check_sample_range(first, count, num_samples());
   const auto size = static_cast<size_t>(count * options_.seq_length);
   batch.count = count;
   batch.seq_length = options_.seq_length;

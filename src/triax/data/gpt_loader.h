@@ -58,6 +58,9 @@ struct GptLoaderOptions {
   bool use_cache = true;
 };
 
+// Throws Error unless samples [first, first + count) are among those that the order was built for.
+void check_sample_range(int64_t first, int64_t count, int64_t num_samples);
+
 class GptLoader {
  public:
   explicit GptLoader(GptLoaderOptions options);
