@@ -62,4 +62,5 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "--fit") == 0) fit(runs, hardware);
   print(runs, hardware);
   print(mt_nlg_runs(), hardware);
+  print(zero3_runs(), hardware);
 }

@@ -12,7 +12,8 @@ namespace triax {
 namespace {
 
 constexpr ScheduleKind kKinds[] = {ScheduleKind::gpipe, ScheduleKind::one_f_one_b,
-                                   ScheduleKind::interleaved_1f1b, ScheduleKind::zb_h1};
+                                   ScheduleKind::interleaved_1f1b, ScheduleKind::zb_h1,
+                                   ScheduleKind::zb_h2};
 
 bool fits(ScheduleKind kind, const PipelineShape& shape) {
   if (shape.virtual_pipeline == 1) return true;
@@ -76,6 +77,7 @@ TEST(Schedule, ActivationsInFlightAreBoundedAsPublished) {
       const std::vector<Action> list = schedule(kind, shape, rank);
       int expected = m;
       if (kind != ScheduleKind::gpipe) expected = std::min(m, p - rank);
+      if (kind == ScheduleKind::zb_h2) expected = std::min(m, 2 * (p - rank) - 1);
       // One more than the warm-up; on rank 0, in stashes of a whole rank, p (1 + (p - 1) / (p v))
       // (Korthikanti et al. 2022, section 4.2.3).
       if (v > 1) expected = std::min(m * v, 2 * (p - rank - 1) + (v - 1) * p + 1);
@@ -92,6 +94,13 @@ TEST(Schedule, ZeroBubbleKeepsAsMuchAsPublished) {
         const std::vector<Action> list = schedule(ScheduleKind::zb_h1, {p, 1, m}, rank);
         const double expected = (p - rank) * 1.0 + std::min(rank, m - (p - rank)) * 0.4;
         EXPECT_NEAR(peak_stash(list, 1.0, 0.4), expected, 1e-9) << p << ' ' << m << ' ' << rank;
+      }
+  // Of ZB-H2: (2 p - 2 i + 1) M_B + (2 i - 2) M_W.
+  for (int p = 1; p <= 8; ++p)
+    for (int m = 2 * p; m <= 4 * p; ++m)
+      for (int rank = 0; rank < p; ++rank) {
+        const double expected = 2 * (p - rank) - 1 + 2 * rank * 0.4;
+        EXPECT_NEAR(peak_stash(schedule(ScheduleKind::zb_h2, {p, 1, m}, rank), 1.0, 0.4), expected, 1e-9) << p << ' ' << m << ' ' << rank;
       }
 }
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "plan/published.h"
+#include "train/pipeline_example.h"
 #include "triax/base/error.h"
 #include "triax/base/file.h"
 #include "triax/plan/calibrate.h"
@@ -33,6 +34,9 @@ TEST(Calibrate, MeasuredLayersAddUpToTheStep) {
   EXPECT_GT(f.layer_forward[0], 0);
   EXPECT_GT(f.layer_backward[0], f.layer_backward_weight[0]);
   EXPECT_GT(f.optimizer_per_parameter, 0);
+  EXPECT_GT(f.embedding[0], 0);
+  EXPECT_EQ(f.exchange[0], 0);
+  EXPECT_EQ(f.layer_recompute[0], 0);
   const StepPlan plan = plan_of(run);
   const double micro_batch = 4 * (f.layer_forward[0] + f.layer_backward[0]) + f.head_forward[0] + f.head_backward[0] + f.embedding[0];
   EXPECT_NEAR(predict_step(plan, hardware).seconds, 4 * micro_batch + f.optimizer_per_parameter * parameters_of_rank(plan, 0), 1e-9);
@@ -40,6 +44,21 @@ TEST(Calibrate, MeasuredLayersAddUpToTheStep) {
   RunConfig other = run;
   other.model.hidden_size = 128;
   EXPECT_NE(predict_step(plan_of(other), hardware).seconds, predict_step(plan, hardware).seconds);
+}
+
+TEST(Calibrate, RecomputationIsMeasuredByItself) {
+  World world;
+  Hardware hardware = load_hardware("cpu");
+  RunConfig run = tiny();
+  run.train.recompute = Recompute::full;
+  profile_layers(world, run, 0.1, hardware);
+  const ProfileSpec& f = hardware.profile;
+  EXPECT_GT(f.layer_recompute[0], 0);
+  EXPECT_LT(f.layer_recompute[0], f.layer_backward[0]);
+  StepPlan plan = plan_of(run);
+  const double recomputing = predict_step(plan, hardware).seconds;
+  plan.keep_micro_batches = 1;  // of one stage no more are in flight
+  EXPECT_NEAR(recomputing - predict_step(plan, hardware).seconds, 4 * 4 * f.layer_recompute[0], 1e-9);
 }
 
 TEST(Calibrate, AMeasuredFileReadsBackAsItIs) {
@@ -65,11 +84,27 @@ TEST(Compare, HoldsAPlanAgainstARun) {
       lines.append(m);
     }
   }
-  write_memory(directory.memory(), {{{"weights", 1000}}, 200000000});
+  const double arenas = largest(predict_memory(plan_of(run), load_hardware("cpu", {"device.reserved_bytes=0"})));
+  write_memory(directory.memory(), {{{"program, libraries, data", 50 << 20}}, static_cast<uint64_t>(arenas) + (50 << 20)});
   const std::string text = compare_with_run(folder.path(), load_hardware("cpu"));
   EXPECT_NE(text.find("0.250 s"), std::string::npos) << text;
-  EXPECT_NE(text.find("memory of rank 0"), std::string::npos) << text;
+  // The program itself is taken from the run.
+  const std::string line = text.substr(text.find("memory of rank 0"));
+  EXPECT_NE(line.substr(0, line.find('\n')).find("+0.0 %"), std::string::npos) << text;
   EXPECT_THROW(compare_with_run(folder.path() / "none", load_hardware("cpu")), Error);
+  EXPECT_THROW(write_compared_trace(folder.path() / "trace.json", folder.path(), load_hardware("cpu")), Error);  // no pipeline.json
+
+  run.parallel.pipeline_parallel = 2;
+  write_file_atomic(directory.config(), ConfigFields(run).print());
+  write_pipeline(directory.pipeline(), test::simulated_record(ScheduleKind::interleaved_1f1b, {2, 1, 4}));
+  const std::string rows = compare_with_run(folder.path(), load_hardware("cpu"));
+  for (const char* row : {"rank 0 computes", "rank 6 forward", "rank 6 backward", "10.00 ms", "20.00 ms", "exchange, optimizer", "pipeline bubble"})
+    EXPECT_NE(rows.find(row), std::string::npos) << row << '\n' << rows;
+  write_compared_trace(folder.path() / "trace.json", folder.path(), load_hardware("cpu"));
+  const std::string trace = read_file(folder.path() / "trace.json");
+  const char* processes[] = {"measured rank 0", "simulated rank 0", "measured rank 6", "simulated rank 1"};
+  for (const char* name : processes) EXPECT_NE(trace.find(name), std::string::npos) << name;
+  EXPECT_LT(trace.find("measured rank 0"), trace.find("simulated rank 0"));
 }
 
 }  // namespace

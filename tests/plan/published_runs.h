@@ -43,6 +43,20 @@ inline SoftwareSpec software_deepspeed() {
   return s;
 }
 
+// DeepSpeed's ZeRO 3 as Narayanan et al. measured it (Table 2). Until its pull request 1188 of June 2021 each gather waited
+// for the one before it, so that nothing overlapped, and what the collective had put into a list of the ranks' parts was
+// copied once more, part by part.
+inline SoftwareSpec software_zero3() {
+  SoftwareSpec s;
+  s.name = "DeepSpeed ZeRO 3, 2021";
+  s.fused_gradient_accumulation = s.overlap_tensor = false;
+  s.gradient_bytes = 2;
+  s.regathers = true;
+  s.exchange_copies = 2;
+  s.part_overhead = 120e-6;  // fitted on the second of the six points: 30 us for each of a layer's four matrices
+  return s;
+}
+
 inline StepPlan published_plan(const ModelConfig& model, int64_t t, int64_t p, int64_t devices, int64_t v, int64_t b,
                                int64_t batch, Recomputation recompute = Recomputation::full) {
   StepPlan plan;
@@ -78,6 +92,19 @@ inline std::vector<PublishedRun> published_runs() {
   StepPlan plan = published_plan(published_model(105, 128, 20480), 8, 35, 2240, 3, 1, 2240, Recomputation::selective);
   plan.sequence_parallel = true;
   runs.push_back({"Korthikanti, 530B on 2240", plan, software_2022(), 39.15, false});
+  return runs;
+}
+
+// Narayanan et al. 2021, Table 2: ZeRO 3 without model parallelism.
+inline std::vector<PublishedRun> zero3_runs() {
+  std::vector<PublishedRun> runs;
+  for (const DaysRow& r : kDays) {
+    if (r.p > 1) continue;
+    StepPlan plan = published_plan(r.model(), 1, 1, r.devices, 1, r.micro_batch, r.batch);
+    plan.zero_stage = 3;
+    const double seconds = published_flops(r.model(), 2048, r.batch) / (static_cast<double>(r.devices) * r.tflops * 1e12);
+    runs.push_back({fmt::format("ZeRO 3, {}B on {}", r.parameters_billion, r.devices), plan, software_zero3(), seconds, runs.size() == 1});
+  }
   return runs;
 }
 

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "triax/base/error.h"
+#include "triax/train/engine.h"
 
 namespace triax {
 namespace {
@@ -124,6 +125,20 @@ TEST(PlanEngine, RefusesWhatDoesNotFitAndSaysWhatWould) {
   refused([](EngineConfig& c) { c.parallel.stage_layers = {20, 20}; }, "adds up to 40");
   refused([](EngineConfig& c) { c.parallel.schedule = ScheduleKind::zb_h1; }, "selective");
   refused([](EngineConfig& c) { c.parallel.grid.pipeline_parallel = 1, c.parallel.virtual_pipeline = 2; }, "pipeline_parallel > 1");
+}
+
+TEST(PlanEngine, ScheduleWhoseStepsInterlockIsPlannedButNotTrained) {
+  EngineConfig config = gpt(2, 2, 1);
+  config.recompute = Recompute::none;
+  config.parallel.schedule = ScheduleKind::zb_h2;
+  EXPECT_EQ(message_of(config), "nothing");
+  EXPECT_GT(plan_engine(config, {}).chunks[0].stashes, 2);
+  try {
+    const Engine engine(config);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("train with \"zb_h1\""), std::string::npos) << error.what();
+  }
 }
 
 }  // namespace

@@ -7,12 +7,14 @@
 #include "triax/base/file.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
+#include "triax/comm/launch.h"
 #include "triax/comm/world.h"
 #include "triax/plan/calibrate.h"
 #include "triax/plan/compare.h"
 #include "triax/plan/page.h"
 #include "triax/plan/tables.h"
 #include "triax/train/engine_plan.h"
+#include "triax/train/run_directory.h"
 
 namespace triax::cli {
 namespace {
@@ -57,7 +59,11 @@ Candidate choose(const PlanOptions& options, const StepPlan& base, const Hardwar
 
 void plan_run(const PlanOptions& options) {
   if (!options.compare.empty()) {
-    fmt::print("{}", compare_with_run(options.compare, load_hardware(options.hardware, options.hardware_settings)));
+    const Hardware hardware = load_hardware(options.hardware, options.hardware_settings);
+    fmt::print("{}", compare_with_run(options.compare, hardware));
+    if (options.trace.empty()) return;
+    write_compared_trace(options.trace, options.compare, hardware);
+    fmt::print("\nwrote {}: each measured rank above the simulated one; open it in ui.perfetto.dev\n", options.trace);
     return;
   }
   check(!options.run.empty(), "triax plan needs a run: triax plan configs/gpt-76b.toml --hardware selene --devices 1024");
@@ -117,12 +123,14 @@ void plan_run(const PlanOptions& options) {
 struct CalibrateOptions {
   std::string run, output = "this-machine.toml";
   std::vector<std::string> settings;
-  double seconds = 20;
+  double seconds = 30;
+  int nproc = 0;
 };
 
 int calibrate_machine(const CalibrateOptions& options, World& world) {
-  if (world.rank() == 0) fmt::print(stderr, "measuring {} rank{}, about {:.0f} s\n", world.size(), world.size() == 1 ? "" : "s", 2 * options.seconds);
-  Hardware hardware = calibrate(world, options.seconds);
+  if (world.rank() == 0) fmt::print(stderr, "measuring {} rank{}, about {:.0f} s\n", world.size(), world.size() == 1 ? "" : "s", options.seconds);
+  const double layers = options.run.empty() ? 0 : 0.7 * options.seconds;
+  Hardware hardware = calibrate(world, options.seconds - layers);
   if (!options.run.empty()) {
     PlanOptions named;
     named.run = options.run, named.settings = options.settings;
@@ -131,11 +139,15 @@ int calibrate_machine(const CalibrateOptions& options, World& world) {
     run.train.global_batch_size = run.train.micro_batch_size;
     run.train.batch_ramp_start = 0;
     run.resolve();
-    profile_layers(world, run, options.seconds, hardware);
+    profile_layers(world, run, layers, hardware);
   }
   if (world.rank() != 0) return 0;
-  const std::string title = fmt::format("# Measured by `triax plan calibrate` with {} ranks on {}.\n# Prices, power, storage and failures are not measured: set them.\n\n",
-                                        world.size(), world.host());
+  std::string date;
+  for (const auto& [name, value] : machine_facts())
+    if (name == "started") date = value;
+  const std::string title = fmt::format("# Measured by `triax plan calibrate` with {} rank{} on {}, {}.\n# Not measured are prices, power, storage and failures, and, "
+                                        "of one rank or host, what is between them: set them.\n\n",
+                                        world.size(), world.size() == 1 ? "" : "s", world.host(), date);
   write_file_atomic(options.output, title + ConfigFields(hardware).print(true));
   fmt::print("{}\n  matrix products  {:.1f} GFLOP/s at best\n  memory           {:.1f} GB/s\n", hardware.device.name, hardware.device.peak_flops * 1e-9,
              hardware.device.memory_bandwidth * 1e-9);
@@ -144,6 +156,8 @@ int calibrate_machine(const CalibrateOptions& options, World& world) {
   for (size_t i = 0; i < hardware.profile.tensor_parallel.size(); ++i)
     fmt::print("  a layer, t = {}    {:.2f} ms forward, {:.2f} ms backward\n", hardware.profile.tensor_parallel[i], 1e3 * hardware.profile.layer_forward[i],
                1e3 * hardware.profile.layer_backward[i]);
+  if (const std::vector<double>& slowdown = hardware.device.share_slowdown; !slowdown.empty() && world.size() > 1)
+    fmt::print("  one rank alone    {:.2f} times as fast as beside {} others\n", 1 / slowdown[0], world.local_size() - 1);
   fmt::print("wrote {}: triax plan run.toml --hardware {}\n", options.output, options.output);
   return 0;
 }
@@ -154,13 +168,17 @@ void add_calibrate_command(Command plan) {
   command.add_option("run", options->run, "run whose model's layers are measured too").type_name("FILE");
   command.add_option("-o,--output", options->output, "hardware file to write").show_default().type_name("FILE");
   command.add_option("--set", options->settings, "change a key of the run").type_name("KEY=VALUE").repeatable();
-  command.add_option("--seconds", options->seconds, "how long to measure").show_default().positive();
+  command.add_option("--seconds", options->seconds, "how long to measure, of which the run's layers take most").show_default().positive();
+  command.add_option("--nproc", options->nproc, "start so many ranks on this machine, as `triax train --nproc` does").positive();
   command.footer(
       "Start it as you would start training, so that ranks share the machine in the same way.\n"
       "Examples:\n"
       "  triax plan calibrate configs/gpt2-124m.toml -o mine.toml\n"
-      "  mpirun -n 2 triax plan calibrate configs/gpt2-124m.toml -o mine-2.toml");
-  command.callback([options] { run_ranks({}, [&](World& world) { return calibrate_machine(*options, world); }); });
+      "  triax plan calibrate configs/gpt2-124m.toml --nproc 2 -o mine-2.toml");
+  command.callback([options] {
+    if (options->nproc > 0) relaunch_under_mpirun(options->nproc, own_arguments_without("--nproc"));
+    run_ranks({}, [&](World& world) { return calibrate_machine(*options, world); });
+  });
 }
 
 }  // namespace
@@ -180,7 +198,7 @@ void add_plan_command(Command app) {
   command.add_flag("--scaling", options->scaling, "also the best grids on fewer and more devices");
   command.add_option("-o,--output", options->output, "write the run with the best grid").type_name("FILE");
   command.add_option("--html", options->html, "write a page with the timeline, memory and scaling").type_name("FILE");
-  command.add_option("--trace", options->trace, "write the simulated step as a Chrome trace").type_name("FILE");
+  command.add_option("--trace", options->trace, "write the simulated step as a Chrome trace; with --compare, beside the measured one").type_name("FILE");
   command.add_option("--compare", options->compare, "hold the prediction against a finished run, rank by rank").type_name("DIR");
   add_calibrate_command(command);
   command.footer(
@@ -188,7 +206,7 @@ void add_plan_command(Command app) {
       "  triax plan configs/gpt-145b.toml --hardware selene --devices 1536 --tokens 300e9 -o planned.toml\n"
       "  triax plan configs/gpt-1t.toml --devices 3072 --html plan.html --trace plan-trace.json\n"
       "  triax plan run.toml --hardware dgx-h100 --evaluate --set parallel.tensor_parallel=8\n"
-      "  triax plan --compare runs/quickstart --hardware mine.toml");
+      "  triax plan --compare runs/quickstart --hardware mine.toml --trace both.json");
   command.callback([options, command] {
     if (!command.has_subcommand()) plan_run(*options);
   });

@@ -41,17 +41,18 @@ std::vector<Action> warm_up_and_alternate(const PipelineShape& shape, int warm_u
 }
 
 // As 1F1B, but rank r keeps r weight gradients back: its input gradients leave earlier by that much,
-// and at the end the kept ones fill the time in which 1F1B drains.
-std::vector<Action> zero_bubble_h1(const PipelineShape& shape, int rank) {
+// and at the end the kept ones fill the time in which 1F1B drains. That is ZB-H1; ZB-H2 warms up twice as
+// long (`depth` 2) and keeps twice as many back, which fills the time before the first backward too.
+std::vector<Action> zero_bubble(const PipelineShape& shape, int rank, int depth) {
   std::vector<Action> order;
   int backwards = 0, weights = 0;
-  for (const Action& action : warm_up_and_alternate(shape, shape.pipeline_parallel - 1 - rank)) {
+  for (const Action& action : warm_up_and_alternate(shape, depth * (shape.pipeline_parallel - 1 - rank))) {
     if (action.kind == ActionKind::forward) {
       order.push_back(action);
       continue;
     }
     order.push_back(compute(ActionKind::backward_input, action.micro_batch, 0));
-    if (++backwards - weights > rank) order.push_back(compute(ActionKind::backward_weight, weights++, 0));
+    if (++backwards - weights > depth * rank) order.push_back(compute(ActionKind::backward_weight, weights++, 0));
   }
   while (weights < backwards) order.push_back(compute(ActionKind::backward_weight, weights++, 0));
   return order;
@@ -65,7 +66,8 @@ std::vector<Action> order_of(ScheduleKind kind, const PipelineShape& shape, int 
     case ScheduleKind::one_f_one_b: return warm_up_and_alternate(shape, after);
     case ScheduleKind::interleaved_1f1b:
       return warm_up_and_alternate(shape, v == 1 ? after : 2 * after + (v - 1) * shape.pipeline_parallel);
-    case ScheduleKind::zb_h1: return zero_bubble_h1(shape, rank);
+    case ScheduleKind::zb_h1: return zero_bubble(shape, rank, 1);
+    case ScheduleKind::zb_h2: return zero_bubble(shape, rank, 2);
   }
   fail("unknown pipeline schedule {}", static_cast<int>(kind));
 }
@@ -177,6 +179,7 @@ std::string_view name_of(ScheduleKind kind) {
     case ScheduleKind::one_f_one_b: return "one_f_one_b";
     case ScheduleKind::interleaved_1f1b: return "interleaved_1f1b";
     case ScheduleKind::zb_h1: return "zb_h1";
+    case ScheduleKind::zb_h2: return "zb_h2";
   }
   return "unknown";
 }

@@ -29,8 +29,14 @@ enum class ScheduleKind {
   one_f_one_b,       // 1F1B with flush (Narayanan et al. 2021, section 2.2.1)
   interleaved_1f1b,  // v chunks a rank (section 2.2.2); with v = 1 it is one_f_one_b
   zb_h1,             // backward split in two, memory as 1F1B (Qi et al. 2023, section 2)
+  zb_h2,             // the same with twice the micro-batches in flight, and no idle time where F, B and W take as long
 };
 std::string_view name_of(ScheduleKind kind);
+// Does it compute gradients of input and weights apart?
+constexpr bool splits_backward(ScheduleKind kind) { return kind == ScheduleKind::zb_h1 || kind == ScheduleKind::zb_h2; }
+// Do its ranks begin and end a step at different times, so that there is no moment between two steps at which all of
+// them stand still? Then its optimizer cannot wait for a norm over all ranks (Qi et al. 2023, section 4).
+constexpr bool steps_interlock(ScheduleKind kind) { return kind == ScheduleKind::zb_h2; }
 
 struct PipelineShape {
   int pipeline_parallel = 1;  // p, ranks

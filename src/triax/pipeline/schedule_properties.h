@@ -59,10 +59,19 @@ struct Simulation {
 Simulation simulate(ActionLists lists, const PipelineShape& shape,
                     const std::function<double(int rank, const Action&)>& duration);
 Simulation simulate(ActionLists lists, const PipelineShape& shape, const ActionTimes& times);
+// The same on shared cores or memory: while k ranks compute, each takes slowdown(k) times its duration.
+Simulation simulate(ActionLists lists, const PipelineShape& shape,
+                    const std::function<double(int rank, const Action&)>& duration,
+                    const std::function<double(int computing)>& slowdown);
+
+// The longest time on one rank from its first computation to its last: what a step takes when every rank begins the
+// next step as soon as it is done with this one (steps_interlock()).
+double longest_rank(ActionLists lists, const Simulation& simulation);
 
 // The published idle time of a rank in one step, communication ignored, in the unit of `times`:
-// (p - 1)(T_F + T_B + T_W), or for ZB-H1 (p - 1)(T_F + T_B - T_W) when m >= p. With v chunks `times`
-// are of one chunk, which makes it the (p - 1)(t_f + t_b) / v of Narayanan et al. 2021, section 2.2.2.
+// (p - 1)(T_F + T_B + T_W), or for ZB-H1 (p - 1)(T_F + T_B - T_W) when m >= p, or for ZB-H2
+// (p - 1)(T_F + T_B - 2 T_W) when m >= 2 p - 1, of steps that interlock. With v chunks `times` are of one chunk,
+// which makes it the (p - 1)(t_f + t_b) / v of Narayanan et al. 2021, section 2.2.2.
 double published_bubble(ScheduleKind kind, const PipelineShape& shape, const ActionTimes& times);
 // The same over the time of the computations: (p - 1) / m, (p - 1) / (v m).
 double published_bubble_fraction(ScheduleKind kind, const PipelineShape& shape, const ActionTimes& times);

@@ -100,7 +100,7 @@ std::vector<Neighbour> neighbours(const StepPlan& plan) {
   if (plan.pipeline_parallel > 1)
     add(fmt::format("v = {} chunks a rank", plan.virtual_pipeline * 2),
         [](StepPlan& p) { p.virtual_pipeline *= 2, p.schedule = ScheduleKind::interleaved_1f1b, p.stage_layers.clear(); });
-  if (plan.schedule == ScheduleKind::zb_h1) add("1F1B", [](StepPlan& p) { p.schedule = ScheduleKind::interleaved_1f1b; });
+  if (splits_backward(plan.schedule)) add("1F1B", [](StepPlan& p) { p.schedule = ScheduleKind::interleaved_1f1b; });
   if (plan.sequence_parallel) add("no sequence parallelism", [](StepPlan& p) { p.sequence_parallel = false; });
   constexpr const char* kRecompute[] = {"no recomputation", "selective recomputation", "full recomputation"};
   for (int r = 0; r < 3; ++r)

@@ -76,7 +76,8 @@ void validate(const Hardware& hardware) {
         "device.gemm_m, gemm_n, gemm_k and gemm_flops have {}, {}, {} and {} numbers; they are columns of one table",
         d.gemm_m.size(), d.gemm_n.size(), d.gemm_k.size(), d.gemm_flops.size());
   const ProfileSpec& f = hardware.profile;
-  for (const std::vector<double>* column : {&f.layer_forward, &f.layer_backward, &f.layer_backward_weight, &f.head_forward, &f.head_backward, &f.embedding})
+  for (const std::vector<double>* column : {&f.layer_forward, &f.layer_backward, &f.layer_backward_weight, &f.layer_recompute, &f.head_forward,
+                                            &f.head_backward, &f.embedding, &f.exchange})
     check(column->size() == f.tensor_parallel.size(), "the lists of [profile] must be as long as profile.tensor_parallel, {} numbers, not {}",
           f.tensor_parallel.size(), column->size());
   check(d.reserved_bytes < d.memory_bytes, "device.reserved_bytes = {} leaves nothing of device.memory_bytes = {}",

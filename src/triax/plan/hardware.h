@@ -25,6 +25,7 @@ struct DeviceSpec {
   double bandwidth_efficiency = 0.8;
   double kernel_latency = 5e-6;
   std::vector<double> gemm_m, gemm_n, gemm_k, gemm_flops;
+  std::vector<double> share_slowdown;
 
   template <class V>
   void visit(V& v) {
@@ -44,6 +45,8 @@ struct DeviceSpec {
     v("gemm_n", gemm_n, "measured products: columns").at_least(1);
     v("gemm_k", gemm_k, "measured products: inner size").at_least(1);
     v("gemm_flops", gemm_flops, "measured products: FLOP/s").at_least(1);
+    v("share_slowdown", share_slowdown, "a computation's time while 1, 2, ... ranks of the host compute, over that while all do; "
+      "empty: ranks do not slow each other down").at_least(0.001);
   }
 };
 
@@ -120,6 +123,9 @@ struct SoftwareSpec {
   bool scatter_gather = true;
   int64_t gradient_bytes = 4;
   double stage_overhead = 0;
+  bool regathers = false;
+  int64_t exchange_copies = 0;
+  double part_overhead = 0;
 
   template <class V>
   void visit(V& v) {
@@ -132,6 +138,9 @@ struct SoftwareSpec {
     v("scatter_gather", scatter_gather, "tensor ranks each send 1 / t of what goes to the next stage");
     v("gradient_bytes", gradient_bytes, "of a gradient where it is summed and exchanged").between(2, 4);
     v("stage_overhead", stage_overhead, "seconds of the host program for each pass of a micro-batch through a chunk").at_least(0);
+    v("regathers", regathers, "ZeRO 3 with full recomputation gathers a layer's weights for the recomputation and again for the backward");
+    v("exchange_copies", exchange_copies, "times that the program copies what ZeRO 3 exchanges").at_least(0);
+    v("part_overhead", part_overhead, "seconds of the host program for each rank's part of a layer's weights that ZeRO 3 gathers").at_least(0);
   }
 };
 
@@ -141,7 +150,7 @@ struct ProfileSpec {
   int64_t hidden_size = 0, num_heads = 0, ffn_hidden_size = 0, vocab_size = 0, sequence_length = 0, micro_batch_size = 0;
   std::string precision, recompute;
   std::vector<int64_t> tensor_parallel;
-  std::vector<double> layer_forward, layer_backward, layer_backward_weight, head_forward, head_backward, embedding;
+  std::vector<double> layer_forward, layer_backward, layer_backward_weight, layer_recompute, head_forward, head_backward, embedding, exchange;
   double optimizer_per_parameter = 0;
 
   template <class V>
@@ -158,9 +167,11 @@ struct ProfileSpec {
     v("layer_forward", layer_forward, "seconds of one micro-batch").at_least(0);
     v("layer_backward", layer_backward, "seconds, all of it").at_least(0);
     v("layer_backward_weight", layer_backward_weight, "seconds of that for the weights").at_least(0);
+    v("layer_recompute", layer_recompute, "seconds of that for what was not kept").at_least(0);
     v("head_forward", head_forward, "seconds").at_least(0);
     v("head_backward", head_backward, "seconds").at_least(0);
     v("embedding", embedding, "seconds, forward and backward").at_least(0);
+    v("exchange", exchange, "seconds to sum a micro-batch's activations over the tensor group").at_least(0);
     v("optimizer_per_parameter", optimizer_per_parameter, "seconds").at_least(0);
   }
 };

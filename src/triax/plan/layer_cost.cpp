@@ -38,7 +38,10 @@ double attention_products(const CostShape& c) {
 }
 
 // One exchange of an [n, h] activation, all-gather or reduce-scatter; an all-reduce is two.
-double tensor_gather(const CostShape& c) { return gather_seconds(*c.hardware, c.tensor_place, c.element * c.n * c.h); }
+double tensor_gather(const CostShape& c) {
+  if (const int i = profiled(*c.plan, *c.hardware); i >= 0) return c.hardware->profile.exchange[static_cast<size_t>(i)] / 2;
+  return gather_seconds(*c.hardware, c.tensor_place, c.element * c.n * c.h);
+}
 
 }  // namespace
 
@@ -79,9 +82,10 @@ LayerTimes layer_times(const StepPlan& plan, const Hardware& hardware) {
     LayerTimes measured;
     measured.forward.gemm = hardware.profile.layer_forward[at];
     measured.backward_weight.gemm = hardware.profile.layer_backward_weight[at];
-    measured.backward_input.gemm = hardware.profile.layer_backward[at] - hardware.profile.layer_backward_weight[at];
-    measured.forward.tensor = 4 * tensor_gather(c);
-    measured.backward_input.tensor = (plan.recompute == Recomputation::full ? 8 : 4) * tensor_gather(c);
+    measured.recompute.gemm = hardware.profile.layer_recompute[at];
+    measured.backward_input.gemm = hardware.profile.layer_backward[at] - hardware.profile.layer_backward_weight[at] - hardware.profile.layer_recompute[at];
+    measured.forward.tensor = measured.backward_input.tensor = 4 * tensor_gather(c);
+    if (plan.recompute == Recomputation::full) measured.recompute.tensor = measured.forward.tensor;
     return measured;
   }
   const SoftwareSpec& software = hardware.software;
@@ -104,7 +108,7 @@ LayerTimes layer_times(const StepPlan& plan, const Hardware& hardware) {
   // The all-reduce after an input gradient can run beside the weight gradient; with sequence parallelism half of the
   // exchange comes before the input gradient, which needs it.
   // With split backwards the two are not neighbours.
-  const bool overlaps = software.overlap_tensor && plan.schedule != ScheduleKind::zb_h1;
+  const bool overlaps = software.overlap_tensor && !splits_backward(plan.schedule);
   const double hidden = overlaps ? std::min((c.sequence_parallel ? 2 : 4) * tensor_gather(c), times.backward_weight.gemm) : 0;
   times.backward_input.tensor = std::max(0.0, 4 * tensor_gather(c) - hidden);
   return times;

@@ -11,8 +11,8 @@ namespace {
 PipelineShape representative(const StepPlan& plan) {
   PipelineShape shape = plan.shape();
   const int p = shape.pipeline_parallel;
-  if (plan.schedule != ScheduleKind::gpipe && shape.micro_batches > 3 * p)
-    shape.micro_batches = 2 * p + shape.micro_batches % p;
+  if (plan.schedule != ScheduleKind::gpipe && shape.micro_batches > 4 * p)
+    shape.micro_batches = 3 * p + shape.micro_batches % p;
   return shape;
 }
 
@@ -31,6 +31,23 @@ double layers_in_flight(const StepPlan& plan, const std::vector<int64_t>& layers
     if (action.kind == ActionKind::backward_weight) now -= count * weight_share;
   }
   return peak;
+}
+
+// What the first micro-batches in flight on each chunk keep although others are recomputed, in layers.
+double layers_kept(const StepPlan& plan, const std::vector<int64_t>& layers, int rank) {
+  const PipelineShape shape = representative(plan);
+  const std::vector<Action> list = schedule(plan.schedule, shape, rank);
+  double kept = 0;
+  for (int chunk = 0; chunk < shape.virtual_pipeline; ++chunk) {
+    int64_t now = 0, peak = 0;
+    for (const Action& action : list) {
+      if (action.is_message() || action.chunk != chunk) continue;
+      if (action.kind == ActionKind::forward) peak = std::max(peak, ++now);
+      if (action.kind == ActionKind::backward || action.kind == ActionKind::backward_weight) --now;
+    }
+    kept += static_cast<double>(std::min(plan.keep_micro_batches, peak) * layers[static_cast<size_t>(shape.stage_of(rank, chunk))]);
+  }
+  return kept;
 }
 
 RankMemory gpu_rank(const StepPlan& plan, const Hardware& hardware, int rank) {
@@ -54,6 +71,7 @@ RankMemory gpu_rank(const StepPlan& plan, const Hardware& hardware, int rank) {
   add("optimizer", (12 + (gradient < 4 ? 4 : 0)) * weights / (plan.zero_stage >= 1 ? d : 1));
   // 32 of the 34 sbh stay until the weight gradient (Qi et al. 2023, Table 1).
   double activations = layers_in_flight(plan, layers, rank, 32.0 / 34) * kept;
+  if (plan.keep_micro_batches > 0) activations += layers_kept(plan, layers, rank) * (whole - kept);
   if (rank == 0) activations += c.n * c.h / c.t * std::min<double>(p, static_cast<double>(plan.micro_batches()));
   add("activations in flight", activations);
   double working = 4 * c.n * c.h / (c.sequence_parallel ? c.t : 1);

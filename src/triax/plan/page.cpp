@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "triax/base/text.h"
-#include "triax/base/trace.h"
 #include "triax/plan/tables.h"
 #include "triax/train/chart.h"
 #include "triax/train/report_page.h"
@@ -91,35 +90,37 @@ std::string plan_page(const PlanPage& page) {
   return out + fmt::format("<footer>Made by triax plan with the hardware file {}.</footer>\n</main>\n<script>{}</script>\n</body></html>\n", escape_html(page.hardware_name), kReportScript);
 }
 
-void write_simulated_trace(const std::filesystem::path& path, const StepPlan& plan, const Hardware& hardware) {
+std::vector<TracedRank> simulated_trace(const StepPlan& plan, const Hardware& hardware) {
+  constexpr TraceCategory kCategories[] = {TraceCategory::forward, TraceCategory::backward, TraceCategory::backward_input, TraceCategory::backward_weight};
   const SimulatedStep step = simulate_step(plan, hardware);
   const StepPrediction whole = predict_step(plan, hardware, Detail::fast);
-  std::vector<std::vector<TraceSpan>> spans(step.lists.size());
-  std::vector<std::string> names;
+  std::vector<TracedRank> ranks;
   for (size_t r = 0; r < step.lists.size(); ++r) {
+    TracedRank& rank = ranks.emplace_back();
+    rank.name = fmt::format("simulated rank {}: pp {}/{}", r * static_cast<size_t>(plan.tensor_parallel * plan.data_parallel), r, step.lists.size());
     double before = 0;
     for (size_t i = 0; i < step.lists[r].size(); ++i) {
       const Action& action = step.lists[r][i];
       const TimeSpan& span = step.simulation.spans[r][i];
       if (action.is_message()) continue;
-      if (span.start > before + 1e-9) spans[r].push_back({.category = TraceCategory::idle, .start = before, .end = span.start});
-      const TraceCategory category = action.kind == ActionKind::forward          ? TraceCategory::forward
-                                     : action.kind == ActionKind::backward_input ? TraceCategory::backward_input
-                                     : action.kind == ActionKind::backward_weight ? TraceCategory::backward_weight
-                                                                                  : TraceCategory::backward;
-      spans[r].push_back({.category = category, .start = span.start, .end = span.end, .micro_batch = action.micro_batch, .chunk = action.chunk});
+      if (span.start > before + 1e-9) rank.spans.push_back({.category = TraceCategory::idle, .start = before, .end = span.start});
+      rank.spans.push_back({.category = kCategories[static_cast<size_t>(action.kind)], .start = span.start, .end = span.end, .micro_batch = action.micro_batch, .chunk = action.chunk});
       before = span.end;
     }
-    double at = step.simulation.makespan;
-    if (at > before + 1e-9) spans[r].push_back({.category = TraceCategory::idle, .start = before, .end = at});
-    if (whole.data_seconds > 0) spans[r].push_back({.category = TraceCategory::data, .start = at, .end = at + whole.data_seconds, .group = "data"});
+    double at = steps_interlock(plan.schedule) ? before : step.simulation.makespan;
+    if (at > before + 1e-9) rank.spans.push_back({.category = TraceCategory::idle, .start = before, .end = at});
+    if (whole.data_seconds > 0) rank.spans.push_back({.category = TraceCategory::data, .start = at, .end = at + whole.data_seconds, .group = "data"});
     at += whole.data_seconds;
-    spans[r].push_back({.category = TraceCategory::optimizer, .start = at, .end = at + whole.optimizer_seconds});
-    names.push_back(fmt::format("simulated rank {}: pp {}/{}", r * static_cast<size_t>(plan.tensor_parallel * plan.data_parallel), r, step.lists.size()));
+    rank.spans.push_back({.category = TraceCategory::optimizer, .start = at, .end = at + whole.optimizer_seconds});
   }
+  return ranks;
+}
+
+void write_simulated_trace(const std::filesystem::path& path, const StepPlan& plan, const Hardware& hardware) {
+  const std::vector<TracedRank> ranks = simulated_trace(plan, hardware);
   std::vector<TraceProcess> processes;
-  constexpr int kBesideMeasured = 100000;  // process numbers that measured ranks do not have
-  for (size_t r = 0; r < spans.size(); ++r) processes.push_back({kBesideMeasured + static_cast<int>(r), names[r], spans[r]});
+  constexpr int kBesideMeasured = 100000;
+  for (size_t r = 0; r < ranks.size(); ++r) processes.push_back({kBesideMeasured + static_cast<int>(r), ranks[r].name, ranks[r].spans});
   write_chrome_trace(path, processes);
 }
 

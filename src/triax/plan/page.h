@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "triax/base/trace.h"
 #include "triax/plan/whole_run.h"
 
 namespace triax {
@@ -24,7 +25,13 @@ std::string timeline_svg(const StepPlan& plan, const SimulatedStep& step);
 std::string breakdown_svg(const StepPrediction& step);
 std::string memory_svg(const Candidate& candidate, const Hardware& hardware);
 
-// One simulated step, with the tracks and categories of a measured trace (base/trace.h).
+// One simulated step, with the tracks and categories of a measured trace (base/trace.h); of each pipeline rank.
+struct TracedRank {
+  std::string name;
+  std::vector<TraceSpan> spans;
+};
+std::vector<TracedRank> simulated_trace(const StepPlan& plan, const Hardware& hardware);
+// Their processes have numbers that measured ranks do not have.
 void write_simulated_trace(const std::filesystem::path& path, const StepPlan& plan, const Hardware& hardware);
 
 }  // namespace triax

@@ -22,6 +22,7 @@ StepPlan plan_of(const RunConfig& run, int64_t devices) {
   plan.sequence_parallel = grid.sequence_parallel;
   plan.zero_stage = static_cast<int>(grid.zero_stage);
   plan.recompute = static_cast<Recomputation>(run.train.recompute);
+  plan.keep_micro_batches = run.train.keep_micro_batches;
   plan.precision = run.train.precision;
   plan.stage_layers = grid.stage_layers;
   return plan;
@@ -33,6 +34,7 @@ void apply(const StepPlan& plan, RunConfig& run) {
   run.train.micro_batch_size = plan.micro_batch_size;
   run.train.global_batch_size = plan.global_batch_size;
   run.train.recompute = static_cast<Recompute>(plan.recompute);
+  run.train.keep_micro_batches = plan.keep_micro_batches;
   run.train.precision = plan.precision;
   GridConfig& grid = run.parallel;
   grid.tensor_parallel = plan.tensor_parallel;
@@ -55,6 +57,7 @@ std::string describe(const StepPlan& plan) {
     text += fmt::format(", {}", name_of(plain ? ScheduleKind::one_f_one_b : plan.schedule));
   }
   text += fmt::format(", {}", kRecompute[static_cast<size_t>(plan.recompute)]);
+  if (plan.recompute != Recomputation::none && plan.keep_micro_batches > 0) text += fmt::format(" but of {}", plan.keep_micro_batches);
   if (plan.sequence_parallel) text += ", sequence parallel";
   if (plan.zero_stage > 0) text += fmt::format(", ZeRO {}", plan.zero_stage);
   return text;

@@ -30,14 +30,14 @@ class LayerTable {
   explicit LayerTable(const Hardware& hardware) : hardware_(hardware) {}
   struct Entry {
     TimeParts forward, backward;  // with recomputation
-    double head = 0;
+    double recompute = 0, head = 0;
   };
   const Entry& at(const StepPlan& plan) {
     const auto key = std::tuple(plan.tensor_parallel, plan.micro_batch_size, plan.recompute, plan.sequence_parallel, plan.schedule);
     const auto found = entries_.find(key);
     if (found != entries_.end()) return found->second;
     const LayerTimes t = layer_times(plan, hardware_);
-    Entry entry{t.forward, t.recompute, 0};
+    Entry entry{t.forward, t.recompute, t.recompute.total(), 0};
     entry.backward += t.backward_input;
     entry.backward += t.backward_weight;
     const ChunkTimes head = head_times(cost_shape(plan, hardware_));
@@ -50,21 +50,34 @@ class LayerTable {
   std::map<std::tuple<int64_t, int64_t, Recomputation, bool, ScheduleKind>, Entry> entries_;
 };
 
+// Micro-batch chunks between forward and backward on the first rank.
+double in_flight(const StepPlan& plan) {
+  const auto p = static_cast<double>(plan.pipeline_parallel), v = static_cast<double>(plan.virtual_pipeline);
+  const auto m = static_cast<double>(plan.micro_batches());
+  if (plan.schedule == ScheduleKind::gpipe) return m * v;
+  if (plan.schedule == ScheduleKind::zb_h2) return std::min(m, 2 * p - 1);
+  return v > 1 ? std::min(m * v, 2 * (p - 1) + (v - 1) * p + 1) : std::min(m, p);
+}
+
 // Of the first rank, which keeps most activations, and of the last, which has the logits: closed forms of what
 // predict_memory() finds in the schedules.
 double estimated_memory(const StepPlan& plan, const Hardware& hardware) {
   const CostShape c = cost_shape(plan, hardware);
   const auto p = static_cast<double>(plan.pipeline_parallel), v = static_cast<double>(plan.virtual_pipeline);
-  const auto d = static_cast<double>(plan.data_parallel), m = static_cast<double>(plan.micro_batches());
+  const auto d = static_cast<double>(plan.data_parallel);
   const auto gradient = static_cast<double>(hardware.software.gradient_bytes);
   const double layers = static_cast<double>(plan.model.num_layers) / (p * v);
-  const double flight = plan.schedule == ScheduleKind::gpipe ? m * v : v > 1 ? std::min(m * v, 2 * (p - 1) + (v - 1) * p + 1) : std::min(m, p);
+  const double flight = in_flight(plan);
   const LayerShape layer{c.s, c.b, c.h, c.a, c.t};
   const double weights = parameters_of_rank(plan, 0);
   double bytes = weights * (2 / (plan.zero_stage >= 3 ? d : 1) + gradient / (plan.zero_stage >= 2 ? d : 1) +
                             (12 + (gradient < 4 ? 4 : 0)) / (plan.zero_stage >= 1 ? d : 1));
   double activations = flight * layers * layer_activation_bytes(layer, plan.recompute, c.sequence_parallel);
-  if (plan.recompute == Recomputation::full) activations += layer_activation_bytes(layer, Recomputation::none, c.sequence_parallel);
+  const double whole = layer_activation_bytes(layer, Recomputation::none, c.sequence_parallel);
+  if (plan.recompute == Recomputation::full) activations += whole;
+  if (plan.keep_micro_batches > 0)
+    activations += std::min(static_cast<double>(plan.keep_micro_batches) * v, flight) * layers *
+                   (whole - layer_activation_bytes(layer, plan.recompute, c.sequence_parallel));
   if (p == 1) activations += 6 * c.n * c.vocabulary / c.t;
   return bytes + activations * (1 + hardware.device.fragmentation) + hardware.device.reserved_bytes;
 }
@@ -80,12 +93,13 @@ double estimated_seconds(const StepPlan& plan, const Hardware& hardware, LayerTa
     const CostShape c = cost_shape(plan, hardware);
     message = 2 * v * message_seconds(hardware, 2 * c.n * c.h / c.t, false, hardware.node.devices);
   }
-  double each = layers * (layer.forward.total() + layer.backward.total()) + message;
+  const double kept = std::min(1.0, static_cast<double>(plan.keep_micro_batches) * v / in_flight(plan));
+  double each = layers * (layer.forward.total() + layer.backward.total() - kept * layer.recompute) + message;
   if (!hardware.software.fused_gradient_accumulation && m > 1)
     each += memory_seconds(hardware.device, weights * (2 + 2 * static_cast<double>(hardware.software.gradient_bytes)));
   const double slowest = each + layer.head;
   double bubble = (p - 1) / v * each;
-  if (plan.schedule == ScheduleKind::zb_h1) bubble /= 2;
+  if (splits_backward(plan.schedule)) bubble /= plan.schedule == ScheduleKind::zb_h2 ? 8 : 2;
   const GroupPlace place{plan.data_parallel, std::clamp<int64_t>(hardware.node.devices / plan.tensor_parallel, 1, plan.data_parallel),
                          std::min<int64_t>(plan.tensor_parallel, hardware.node.devices)};
   const double scatter = gather_seconds(hardware, place, weights * static_cast<double>(hardware.software.gradient_bytes));
@@ -173,7 +187,7 @@ class Search {
     const bool shares_tokens = plan.tensor_parallel > 1 && plan.micro_batch_size * plan.sequence_length % plan.tensor_parallel == 0;
     const bool zero23 = plan.pipeline_parallel == 1;  // with a pipeline each micro-batch would exchange everything
     for (const int64_t recompute : choices("train.recompute", static_cast<int64_t>(base_.recompute), {0, 1, 2})) {
-      if (plan.schedule == ScheduleKind::zb_h1 && recompute == static_cast<int64_t>(Recomputation::full)) continue;
+      if (splits_backward(plan.schedule) && recompute == static_cast<int64_t>(Recomputation::full)) continue;
       for (const int64_t zero : choices("parallel.zero_stage", base_.zero_stage, zero23 ? std::vector<int64_t>{0, 1, 2, 3} : std::vector<int64_t>{0, 1})) {
         if (zero > 0 && plan.data_parallel == 1 && !kept("parallel.zero_stage")) continue;
         for (const int64_t sequence : choices("parallel.sequence_parallel", base_.sequence_parallel, {0, 1})) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <set>
 
 #include "triax/base/error.h"
 #include "triax/pipeline/partition.h"
@@ -43,8 +45,8 @@ Times chunk_times(const StepPlan& plan, const Hardware& hardware) {
       const auto count = static_cast<double>(layers[static_cast<size_t>(stage)]);
       ChunkTimes& t = times[static_cast<size_t>(rank)].emplace_back();
       t.forward = count * layer.forward;
+      t.recompute = count * layer.recompute;
       t.backward_input = count * layer.backward_input;
-      t.backward_input += count * layer.recompute;
       t.backward_weight = count * layer.backward_weight;
       if (adds_gradients) t.backward_weight.memory += memory_seconds(hardware.device, sum_bytes) / shape.virtual_pipeline;
       const auto add = [&](const ChunkTimes& more) {
@@ -61,37 +63,106 @@ Times chunk_times(const StepPlan& plan, const Hardware& hardware) {
   return times;
 }
 
-Simulation simulate_with(const StepPlan& plan, const Hardware& hardware, const Times& times, int micro_batches,
-                         std::vector<std::vector<Action>>* keep = nullptr) {
-  PipelineShape shape = plan.shape();
-  shape.micro_batches = micro_batches;
-  const std::vector<std::vector<Action>> lists = schedules(plan.schedule, shape);
-  const double message = hardware.software.overlap_pipeline ? stage_message_seconds(plan, hardware) : 0;
-  Simulation simulation = simulate(lists, shape, [&](int rank, const Action& action) {
-    if (action.is_message()) return message;
-    const ChunkTimes& t = times[static_cast<size_t>(rank)][static_cast<size_t>(action.chunk)];
-    switch (action.kind) {
-      case ActionKind::forward: return t.forward.total();
-      case ActionKind::backward_input: return t.backward_input.total();
-      case ActionKind::backward_weight: return t.backward_weight.total();
-      default: return t.backward_input.total() + t.backward_weight.total();
-    }
-  });
-  if (keep) *keep = lists;
-  return simulation;
+// How much slower a rank computes while `stages` ranks of each pipeline do, beside when all ranks of the host do.
+double slowdown(const StepPlan& plan, const Hardware& hardware, int64_t stages) {
+  const std::vector<double>& measured = hardware.device.share_slowdown;
+  if (measured.empty()) return 1;
+  const int64_t on_host = std::min(plan.devices(), hardware.node.devices);
+  const int64_t busy = (on_host * stages + plan.pipeline_parallel - 1) / plan.pipeline_parallel;
+  return measured[static_cast<size_t>(std::clamp<int64_t>(busy, 1, std::ssize(measured)) - 1)];
 }
 
-double pipeline_makespan(const StepPlan& plan, const Hardware& hardware, const Times& times, Detail detail) {
-  const int m = static_cast<int>(plan.micro_batches()), p = static_cast<int>(plan.pipeline_parallel);
-  if (p == 1) {
-    const ChunkTimes& t = times[0][0];
-    return m * (t.forward.total() + t.backward_input.total() + t.backward_weight.total());
+// Which micro-batches keep everything although others are recomputed: those that find one of the first places on their
+// chunk free, as the engine gives them out.
+class KeptMicroBatches {
+ public:
+  KeptMicroBatches(const StepPlan& plan, ActionLists lists) {
+    if (plan.recompute == Recomputation::none || plan.keep_micro_batches == 0) return;
+    const auto chunks = static_cast<size_t>(plan.virtual_pipeline);
+    for (const std::vector<Action>& list : lists) {
+      kept_.emplace_back(chunks);
+      std::vector<std::map<int, int64_t>> place_of(chunks);  // of the micro-batches in flight
+      for (const Action& action : list) {
+        if (action.is_message() || action.kind == ActionKind::backward_input) continue;
+        std::map<int, int64_t>& places = place_of[static_cast<size_t>(action.chunk)];
+        if (action.kind != ActionKind::forward) {
+          places.erase(action.micro_batch);
+          continue;
+        }
+        std::set<int64_t> taken;
+        for (const auto& [micro_batch, place] : places) taken.insert(place);
+        int64_t place = 0;
+        while (taken.contains(place)) ++place;
+        places[action.micro_batch] = place;
+        if (place < plan.keep_micro_batches) kept_.back()[static_cast<size_t>(action.chunk)].insert(action.micro_batch);
+      }
+    }
   }
-  const int few = 2 * p + m % p, more = few + p;
-  if (detail == Detail::full || more >= m) return simulate_with(plan, hardware, times, m).makespan;
-  const double short_one = simulate_with(plan, hardware, times, few).makespan;
-  const double longer = simulate_with(plan, hardware, times, more).makespan;
-  return longer + (longer - short_one) * (m - more) / p;
+  bool contains(int rank, int chunk, int micro_batch) const {
+    return !kept_.empty() && kept_[static_cast<size_t>(rank)][static_cast<size_t>(chunk)].contains(micro_batch);
+  }
+
+ private:
+  std::vector<std::vector<std::set<int>>> kept_;  // by rank and chunk; empty: none
+};
+
+// The micro-batches of a step.
+struct PipelineTime {
+  std::vector<std::vector<Action>> lists;
+  Simulation simulation;
+  std::vector<TimeParts> busy;  // of each rank
+  double seconds = 0;
+};
+
+PipelineTime simulate_with(const StepPlan& plan, const Hardware& hardware, const Times& times, int micro_batches) {
+  PipelineShape shape = plan.shape();
+  shape.micro_batches = micro_batches;
+  PipelineTime result;
+  result.lists = schedules(plan.schedule, shape);
+  const KeptMicroBatches kept(plan, result.lists);
+  const auto parts = [&](int rank, const Action& action) {
+    const ChunkTimes& t = times[static_cast<size_t>(rank)][static_cast<size_t>(action.chunk)];
+    if (action.kind == ActionKind::forward) return t.forward;
+    if (action.kind == ActionKind::backward_weight) return t.backward_weight;
+    TimeParts backward = t.backward_input;
+    if (!kept.contains(rank, action.chunk, action.micro_batch)) backward += t.recompute;
+    if (action.kind == ActionKind::backward) backward += t.backward_weight;
+    return backward;
+  };
+  const double message = hardware.software.overlap_pipeline ? stage_message_seconds(plan, hardware) : 0;
+  const auto duration = [&](int rank, const Action& action) { return action.is_message() ? message : parts(rank, action).total(); };
+  if (hardware.device.share_slowdown.empty())
+    result.simulation = simulate(result.lists, shape, duration);
+  else
+    result.simulation = simulate(result.lists, shape, duration, [&](int stages) { return slowdown(plan, hardware, stages); });
+  for (int rank = 0; rank < shape.pipeline_parallel; ++rank) {
+    TimeParts sum;
+    for (const Action& action : result.lists[static_cast<size_t>(rank)])
+      if (!action.is_message()) sum += parts(rank, action);
+    const double stretch = sum.total() > 0 ? result.simulation.busy[static_cast<size_t>(rank)] / sum.total() : 1;
+    result.busy.push_back(stretch * sum);
+  }
+  result.seconds = steps_interlock(plan.schedule) ? longest_rank(result.lists, result.simulation) : result.simulation.makespan;
+  return result;
+}
+
+// With fewer micro-batches than the step has, where that is allowed: those after the first few take as long as each other.
+PipelineTime pipeline_time(const StepPlan& plan, const Hardware& hardware, const Times& times, Detail detail) {
+  const int m = static_cast<int>(plan.micro_batches()), p = static_cast<int>(plan.pipeline_parallel);
+  const int few = (plan.schedule == ScheduleKind::zb_h2 ? 3 : 2) * p + m % p, more = few + p;
+  // Which micro-batches are kept does not repeat with p.
+  const bool all = (detail == Detail::full && p > 1) || plan.keep_micro_batches > 0;
+  if (all || more >= m) return simulate_with(plan, hardware, times, m);
+  const PipelineTime short_one = simulate_with(plan, hardware, times, few);
+  PipelineTime longer = simulate_with(plan, hardware, times, more);
+  const double rounds = static_cast<double>(m - more) / p;
+  longer.seconds += (longer.seconds - short_one.seconds) * rounds;
+  for (size_t rank = 0; rank < longer.busy.size(); ++rank) {
+    TimeParts round = longer.busy[rank];
+    round += -1.0 * short_one.busy[rank];
+    longer.busy[rank] += rounds * round;
+  }
+  return longer;
 }
 
 GroupPlace data_place(const StepPlan& plan, const Hardware& hardware) {
@@ -114,8 +185,17 @@ double data_seconds(const StepPlan& plan, const Hardware& hardware, double weigh
   // forward and each backward.
   const auto m = static_cast<double>(plan.micro_batches());
   if (plan.zero_stage == 2) seconds += (m - 1) * gather_seconds(hardware, place, gradients);
-  if (plan.zero_stage == 3)
-    seconds = m * (2 * gather_seconds(hardware, place, weight_bytes) + gather_seconds(hardware, place, gradients));
+  if (plan.zero_stage == 3) {
+    // Layer by layer.
+    const auto layers = static_cast<double>(plan.model.num_layers) / static_cast<double>(plan.pipeline_parallel);
+    const bool again = hardware.software.regathers && plan.recompute == Recomputation::full;
+    const double host = hardware.software.part_overhead * static_cast<double>(plan.data_parallel);
+    const auto exchange = [&](double bytes) {
+      const double copied = 2 * static_cast<double>(hardware.software.exchange_copies) * bytes;
+      return gather_seconds(hardware, place, bytes) + (copied > 0 ? memory_seconds(hardware.device, copied) : 0);
+    };
+    seconds = m * layers * ((again ? 3 : 2) * (exchange(weight_bytes / layers) + host) + exchange(gradients / layers));
+  }
   if (hardware.software.overlap_data) {
     const double behind = plan.zero_stage >= 2 ? m * backward_seconds : backward_seconds;
     seconds = std::max(0.1 * seconds / m, seconds - behind);
@@ -196,19 +276,15 @@ StepPrediction predict_step(const StepPlan& plan, const Hardware& hardware, Deta
   const Times times = chunk_times(plan, hardware);
   StepPrediction result;
   result.message_seconds = stage_message_seconds(plan, hardware);
-  result.pipeline_seconds = pipeline_makespan(plan, hardware, times, detail);
-  const auto m = static_cast<double>(plan.micro_batches());
+  const PipelineTime pipeline = pipeline_time(plan, hardware, times, detail);
+  result.pipeline_seconds = pipeline.seconds;
+  result.busy = pipeline.busy;
   double most_weights = 0, backward = 0, busy = 0;
   for (int rank = 0; rank < static_cast<int>(plan.pipeline_parallel); ++rank) {
-    TimeParts& sum = result.busy.emplace_back();
     double rank_backward = 0;
-    for (const ChunkTimes& t : times[static_cast<size_t>(rank)]) {
-      sum += m * t.forward;
-      sum += m * t.backward_input;
-      sum += m * t.backward_weight;
-      rank_backward += t.backward_input.total() + t.backward_weight.total();
-    }
-    busy += sum.total();
+    for (const ChunkTimes& t : times[static_cast<size_t>(rank)])
+      rank_backward += t.recompute.total() + t.backward_input.total() + t.backward_weight.total();
+    busy += pipeline.busy[static_cast<size_t>(rank)].total();
     backward = std::max(backward, rank_backward);
     most_weights = std::max(most_weights, parameters_of_rank(plan, rank));
   }
@@ -217,6 +293,7 @@ StepPrediction predict_step(const StepPlan& plan, const Hardware& hardware, Deta
   const double owned = most_weights / (plan.zero_stage >= 1 ? static_cast<double>(plan.data_parallel) : 1);
   result.optimizer_seconds = profiled(plan, hardware) >= 0 ? owned * hardware.profile.optimizer_per_parameter
                                                            : memory_seconds(hardware.device, owned * kOptimizerBytes, 20);
+  result.optimizer_seconds *= slowdown(plan, hardware, plan.pipeline_parallel);
   result.straggler_seconds = result.pipeline_seconds * hardware.cost.step_variation * expected_largest(static_cast<double>(plan.devices()));
   result.seconds = result.pipeline_seconds + result.data_seconds + result.optimizer_seconds + result.straggler_seconds;
   const double devices = static_cast<double>(plan.devices());
@@ -229,7 +306,9 @@ StepPrediction predict_step(const StepPlan& plan, const Hardware& hardware, Deta
 SimulatedStep simulate_step(const StepPlan& plan, const Hardware& hardware) {
   validate(plan);
   SimulatedStep step;
-  step.simulation = simulate_with(plan, hardware, chunk_times(plan, hardware), static_cast<int>(plan.micro_batches()), &step.lists);
+  PipelineTime pipeline = simulate_with(plan, hardware, chunk_times(plan, hardware), static_cast<int>(plan.micro_batches()));
+  step.lists = std::move(pipeline.lists);
+  step.simulation = std::move(pipeline.simulation);
   step.message_seconds = stage_message_seconds(plan, hardware);
   return step;
 }

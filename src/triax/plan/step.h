@@ -26,6 +26,7 @@ struct StepPlan {
   bool sequence_parallel = false;
   int zero_stage = 0;
   Recomputation recompute = Recomputation::none;
+  int64_t keep_micro_batches = 0;  // in flight on a chunk that keep everything whatever `recompute` says
   Precision precision = Precision::bf16;
   std::vector<int64_t> stage_layers;  // empty: as even as can be
 
@@ -69,7 +70,7 @@ LayerTimes layer_times(const StepPlan& plan, const Hardware& hardware);
 
 // One micro-batch through one chunk of a rank: what the simulator is asked for.
 struct ChunkTimes {
-  TimeParts forward, backward_input, backward_weight;
+  TimeParts forward, recompute, backward_input, backward_weight;
 };
 
 struct StepPrediction {
@@ -78,7 +79,7 @@ struct StepPrediction {
   double data_seconds = 0;       // exchange of gradients and weights that nothing hides
   double optimizer_seconds = 0;
   double straggler_seconds = 0;  // waiting for the slowest device
-  std::vector<TimeParts> busy;   // of each pipeline rank, in the whole step
+  std::vector<TimeParts> busy;   // of each pipeline rank, in the whole step; longer where ranks slow each other down
   double bubble = 0;             // idle share of the pipeline's time
   double tflops_per_device = 0;  // as the papers count: Eq. 3, of Eq. 8 or Eq. 7, by the plan's recomputation
   double mfu = 0;                // of Eq. 7, over the device's peak

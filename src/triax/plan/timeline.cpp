@@ -99,7 +99,7 @@ std::string timeline_svg(const StepPlan& plan, const SimulatedStep& step) {
     body += fmt::format("<g><title>stage {}: idle {:.1f} %</title>{}</g>", r, 100 * step.simulation.idle(static_cast<int>(r)) / step.simulation.makespan,
                         stage_row(step.lists[r], step.simulation.spans[r], top + 0.5, height - 1, scale));
   }
-  const bool split = plan.schedule == ScheduleKind::zb_h1;
+  const bool split = splits_backward(plan.schedule);
   return fmt::format("<figure><figcaption><b>One step of the pipeline, simulated on the schedule that the trainer runs</b><span class=\"legend\">{}{}{}"
                      "<span>shades: micro-batches in turn</span></span></figcaption><svg class=\"chart plan\" role=\"img\" aria-label=\"timeline\" "
                      "viewBox=\"0 0 {} {:.0f}\">{}</svg></figure>\n",

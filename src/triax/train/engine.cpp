@@ -42,6 +42,10 @@ void give_back(std::vector<int>& free, std::vector<int>& place_of, int micro_bat
 Engine::Engine(const EngineConfig& config, const ProcessGrid* grid) : config_(config), grid_(grid) {
   if (grid) config_.parallel.grid = grid->shape();
   validate(config_);
+  check(!steps_interlock(config_.parallel.schedule),
+        "parallel.schedule = \"{}\" is only for `triax plan`: here all ranks wait for the gradient's norm between two steps, "
+        "which takes what it gains over \"zb_h1\" and leaves its memory; train with \"zb_h1\"",
+        name_of(config_.parallel.schedule));
   plan_ = plan_engine(config_, at());
   if (config_.precision == Precision::fp16) scaler_ = LossScaler(config_.loss_scaling);
   const ParallelConfig& parallel = config_.parallel;

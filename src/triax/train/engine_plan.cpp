@@ -51,9 +51,9 @@ void validate(const EngineConfig& config) {
   check(parallel.virtual_pipeline == 1 || parallel.grid.pipeline_parallel > 1,
         "parallel.virtual_pipeline = {} needs parallel.pipeline_parallel > 1: with one stage there is nothing to interleave",
         parallel.virtual_pipeline);
-  check(parallel.schedule != ScheduleKind::zb_h1 || config.recompute != Recompute::full,
-        "parallel.schedule = \"zb_h1\" computes weight gradients later, from what train.recompute = \"full\" has "
-        "dropped by then; use \"none\" or \"selective\"");
+  check(!splits_backward(parallel.schedule) || config.recompute != Recompute::full,
+        "parallel.schedule = \"{}\" computes weight gradients later, from what train.recompute = \"full\" has "
+        "dropped by then; use \"none\" or \"selective\"", name_of(parallel.schedule));
   validate(parallel.schedule, config.pipeline(config.max_micro_batches));
   if (!parallel.stage_layers.empty())
     check_partition(parallel.stage_layers, config.model.num_layers, config.pipeline(1).stages());
@@ -67,7 +67,7 @@ EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at) {
   if (plan.stage_layers.empty())
     plan.stage_layers = partition_layers(config.model.num_layers, shape.pipeline_parallel, shape.virtual_pipeline,
                                          head_cost(config.model, config.sequence_length));
-  plan.split_backward = parallel.schedule == ScheduleKind::zb_h1 && shape.pipeline_parallel > 1;
+  plan.split_backward = splits_backward(parallel.schedule) && shape.pipeline_parallel > 1;
   const std::vector<Action> list = schedule(parallel.schedule, shape, at.pipeline);
   for (int chunk = 0; chunk < shape.virtual_pipeline; ++chunk) {
     const auto stage = static_cast<size_t>(shape.stage_of(at.pipeline, chunk));

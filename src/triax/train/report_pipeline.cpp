@@ -157,7 +157,7 @@ class Picture {
         swatches += fmt::format("<i style=\"background:{}\"></i>", colour(record_.shape, kind, 0, chunk));
       out += fmt::format("<span class=\"swatch\">{}{}</span>", swatches, text);
     };
-    const bool split = record_.schedule == ScheduleKind::zb_h1;
+    const bool split = splits_backward(record_.schedule);
     entry(ActionKind::forward, "forward");
     entry(ActionKind::backward, split ? "backward: input" : "backward");
     if (split) entry(ActionKind::backward_weight, "backward: weights");

@@ -74,8 +74,9 @@ struct GridConfig {
     v("pipeline_parallel", pipeline_parallel, "ranks that have the layers one after the other, p").between(1, 1 << 20);
     v("data_parallel", data_parallel, "ranks that share the batch, d; 0: all that are left").between(0, 1 << 20);
     v("virtual_pipeline", virtual_pipeline, "runs of layers each pipeline rank has, v (interleaved_1f1b)").between(1, 1 << 20);
-    v("schedule", schedule, "order of a pipeline's work; interleaved_1f1b with virtual_pipeline = 1 is 1F1B",
-      {"gpipe", "one_f_one_b", "interleaved_1f1b", "zb_h1"});
+    v("schedule", schedule, "order of a pipeline's work; interleaved_1f1b with virtual_pipeline = 1 is 1F1B; zb_h2 is only "
+      "for triax plan",
+      {"gpipe", "one_f_one_b", "interleaved_1f1b", "zb_h1", "zb_h2"});
     v("stage_layers", stage_layers, "layers of each of the p * v stages; empty: balanced, the head counted").at_least(0);
     v("sequence_parallel", sequence_parallel,
       "tensor-parallel ranks share the tokens where they do not share the layer (norms, dropout)");
