@@ -1,7 +1,9 @@
 // Measured layers, and plans held against runs.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "plan/published.h"
 #include "train/pipeline_example.h"
@@ -10,6 +12,7 @@
 #include "triax/plan/calibrate.h"
 #include "triax/plan/compare.h"
 #include "triax/plan/step.h"
+#include "triax/plan/timing_rounds.h"
 #include "triax/train/run_directory.h"
 
 namespace triax {
@@ -21,6 +24,25 @@ RunConfig tiny() {
   run.train.micro_batch_size = 2, run.train.global_batch_size = 8;
   run.resolve();
   return run;
+}
+
+TEST(Calibrate, RoundsMeasureEveryPieceInTurn) {
+  World world;
+  TimingRounds rounds(world, 3);
+  std::string order;
+  const auto wait = [](int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); };
+  while (rounds.next(0)) {
+    const bool warms_up = order.empty();
+    rounds.time(0, [&] { order += 'a', wait(warms_up ? 200 : 2); });
+    rounds.time_on_some(1, true, [&] { order += 'b', wait(1); });
+    rounds.time_on_some(2, false, [&] { order += 'c'; });
+  }
+  EXPECT_EQ(order, "abababababab");  // one to warm up, and no less than five
+  EXPECT_GE(rounds.middle(0), 0.002);
+  EXPECT_LT(rounds.middle(0), 0.2);  // of the five, without the first
+  EXPECT_EQ(rounds.middle_ratio(0, 0), 1);
+  EXPECT_GT(rounds.middle_ratio(0, 1), 0);
+  EXPECT_EQ(rounds.middle(2), 0);  // nobody took part
 }
 
 TEST(Calibrate, MeasuredLayersAddUpToTheStep) {

@@ -17,8 +17,8 @@ struct Started {
 };
 
 MessageMatching match_started(ActionLists lists) {
-  using Channel = std::tuple<int, int, Payload>;
-  std::map<Channel, std::array<std::vector<Started>, 2>> channels;
+  using MessageKey = std::tuple<int, int, Payload>;
+  std::map<MessageKey, std::array<std::vector<Started>, 2>> channels;
   MessageMatching matching;
   for (int rank = 0; rank < static_cast<int>(lists.size()); ++rank) {
     const std::vector<Action>& list = lists[static_cast<size_t>(rank)];
