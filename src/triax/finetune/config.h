@@ -63,7 +63,7 @@ struct TaskSection {
   template <class V>
   void visit(V& v) {
     v("subtokens", subtokens, "ner: label the first sub-token of a word, or all", {"first", "all"});
-    v("negative", negative, "relation: classes that the micro F1 leaves out");
+    v("negative", negative, "relation: classes that the micro F1 leaves out; empty: \"false\", if there is one");
     v("chemprot_groups", chemprot_groups, "relation: ChemProt's types as its groups CPR:3 to CPR:9; all others are \"false\"");
     v("no_answer", no_answer, "qa: questions may have no answer (SQuAD 2.0)");
     v("n_best", n_best, "qa: starts and ends looked at, and answers kept").at_least(1);
