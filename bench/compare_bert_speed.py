@@ -75,6 +75,8 @@ def compare_prediction(args):
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.BertForTokenClassification.from_pretrained(folder)
     model.eval()
+    if args.precision == "bf16":
+        model.to(torch.bfloat16)
     blocks = open(path, encoding="utf-8").read().strip("\n").split("\n\n")
     words = [[line.split("\t")[0] for line in block.split("\n")] for block in blocks]
     encoded = [e for e in tokenizer(words, is_split_into_words=True, truncation=True, max_length=args.max_length)["input_ids"]]
@@ -92,7 +94,7 @@ def compare_prediction(args):
 
     def triax(tokens):
         begin = time.perf_counter()
-        text = subprocess.run([args.triax, "predict", folder, path, "--tokens", str(tokens)], capture_output=True, check=True,
+        text = subprocess.run([args.triax, "predict", folder, path, "--tokens", str(tokens), "--precision", args.precision], capture_output=True, check=True,
                               env=dict(os.environ, OMP_NUM_THREADS=str(args.threads))).stdout
         return time.perf_counter() - begin, text
     times, outputs = {"triax": 1e9, "in order": 1e9, "sorted": 1e9}, set()
@@ -103,7 +105,7 @@ def compare_prediction(args):
             times["triax"] = min(times["triax"], seconds)
         times["in order"] = min(times["in order"], pytorch(encoded))
         times["sorted"] = min(times["sorted"], pytorch(sorted(encoded, key=len)))
-    print(f"prediction of {len(words)} sentences, {args.threads} threads: triax {times['triax']:.1f} s; PyTorch {torch.__version__.split('+')[0]}, batches of {args.batch_size}: "
+    print(f"prediction of {len(words)} sentences, {args.precision}, {args.threads} threads: triax {times['triax']:.1f} s; PyTorch {torch.__version__.split('+')[0]}, batches of {args.batch_size}: "
           f"{times['in order']:.1f} s, ratio {times['in order'] / times['triax']:.2f}; sorted by length {times['sorted']:.1f} s, ratio {times['sorted'] / times['triax']:.2f}; "
           + (f"predictions with different --tokens are {'the same' if len(outputs) == 1 else 'DIFFERENT'}" if args.rounds > 1 else ""), flush=True)
 
@@ -120,6 +122,7 @@ def main():
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=15, help="of each round of training")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of prediction, of both programs")
     parser.add_argument("--compile", action="store_true", help="torch.compile the PyTorch model")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
