@@ -93,7 +93,7 @@ void add_predict_command(Command app) {
   command.add_option("-o,--output", o->output, "JSON lines to write; without it, standard output").type_name("FILE");
   command.add_option("--official", o->official, "also write the form that the benchmark's scorer (`triax score`) reads").type_name("FILE");
   command.add_option("--tokens", o->tokens, "tokens computed at a time").type_name("N").show_default();
-  command.add_option("--precision", o->precision, "fp32, or bf16, which is about twice as fast on processors that have it; without it, as the model was tuned").type_name("P");
+  command.add_option("--precision", o->precision, "fp32, or bf16, which is faster on processors that have it; without it, as the model was tuned").type_name("P");
   command.add_option("--lines", o->lines, "lines of standard input answered at a time, at most").type_name("N").show_default();
   command.add_flag("--skip-bad", o->skip_bad, "leave out bad records, and count them");
   command.footer(
