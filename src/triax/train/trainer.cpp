@@ -21,7 +21,7 @@
 namespace triax {
 namespace {
 
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
 
 double seconds_between(std::chrono::steady_clock::time_point a, std::chrono::steady_clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
@@ -67,7 +67,7 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   config_.resolve(ranks);
   if (ranks > 1) grid_ = std::make_unique<ProcessGrid>(*world, config_.engine().parallel.grid);
   require_same_run();
-  outcome_.train_loss = outcome_.validation_loss = outcome_.validation_perplexity = kNone;
+  outcome_.train_loss = outcome_.validation_loss = outcome_.validation_perplexity = kNotMeasured;
   open_data();
   triax::validate(config_.engine());
   schedule_ = config_.lr_schedule();
