@@ -350,6 +350,7 @@ def main():
     parser.add_argument("--tasks", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--share", type=float, default=1.0, help="of PARTS")
+    parser.add_argument("--parts", nargs=3, type=int, metavar=("TRAIN", "DEV", "TEST"), help="records, in place of PARTS")
     parser.add_argument("--full", action="store_true", help="the whole sets (dev: its part)")
     parser.add_argument("--epochs", type=int, help="instead of those of SETTINGS")
     parser.add_argument("--micro-batches", type=int, default=1, help="of PyTorch's batches")
@@ -360,6 +361,8 @@ def main():
     for task in args.tasks:
         if args.epochs:
             SETTINGS[task]["epochs"] = args.epochs
+        if args.parts:
+            PARTS[task] = tuple(args.parts)
         paths = write_parts(task, args.data, args.out, args.share, args.full)
         ours, theirs = [], []
         for seed in args.seeds:
