@@ -75,12 +75,17 @@ def compare_prediction(args):
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.BertForTokenClassification.from_pretrained(folder)
     model.eval()
+    if args.precision == "bf16":
+        model.to(torch.bfloat16)
     blocks = open(path, encoding="utf-8").read().strip("\n").split("\n\n")
     words = [[line.split("\t")[0] for line in block.split("\n")] for block in blocks]
     encoded = [e for e in tokenizer(words, is_split_into_words=True, truncation=True, max_length=args.max_length)["input_ids"]]
 
+    # Of this process and its children: with one thread what they would take on an idle machine.
+    clock = (lambda: sum(os.times()[:4])) if args.processor_time else time.perf_counter
+
     def pytorch(sequences):
-        begin = time.perf_counter()
+        begin = clock()
         with torch.no_grad():
             for at in range(0, len(sequences), args.batch_size):
                 batch = sequences[at:at + args.batch_size]
@@ -88,13 +93,13 @@ def compare_prediction(args):
                 ids = torch.tensor([s + [0] * (longest - len(s)) for s in batch])
                 mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in batch])
                 model(input_ids=ids, attention_mask=mask).logits.argmax(-1).tolist()
-        return time.perf_counter() - begin
+        return clock() - begin
 
     def triax(tokens):
-        begin = time.perf_counter()
-        text = subprocess.run([args.triax, "predict", folder, path, "--tokens", str(tokens)], capture_output=True, check=True,
+        begin = clock()
+        text = subprocess.run([args.triax, "predict", folder, path, "--tokens", str(tokens), "--precision", args.precision], capture_output=True, check=True,
                               env=dict(os.environ, OMP_NUM_THREADS=str(args.threads))).stdout
-        return time.perf_counter() - begin, text
+        return clock() - begin, text
     times, outputs = {"triax": 1e9, "in order": 1e9, "sorted": 1e9}, set()
     for tokens in [4096, 1024, 256][:args.rounds] + [4096] * (args.rounds - 3):
         seconds, text = triax(tokens)
@@ -103,7 +108,7 @@ def compare_prediction(args):
             times["triax"] = min(times["triax"], seconds)
         times["in order"] = min(times["in order"], pytorch(encoded))
         times["sorted"] = min(times["sorted"], pytorch(sorted(encoded, key=len)))
-    print(f"prediction of {len(words)} sentences, {args.threads} threads: triax {times['triax']:.1f} s; PyTorch {torch.__version__.split('+')[0]}, batches of {args.batch_size}: "
+    print(f"prediction of {len(words)} sentences, {args.precision}, {args.threads} threads{', processor time' if args.processor_time else ''}: triax {times['triax']:.1f} s; PyTorch {torch.__version__.split('+')[0]}, batches of {args.batch_size}: "
           f"{times['in order']:.1f} s, ratio {times['in order'] / times['triax']:.2f}; sorted by length {times['sorted']:.1f} s, ratio {times['sorted'] / times['triax']:.2f}; "
           + (f"predictions with different --tokens are {'the same' if len(outputs) == 1 else 'DIFFERENT'}" if args.rounds > 1 else ""), flush=True)
 
@@ -120,6 +125,8 @@ def main():
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=15, help="of each round of training")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of prediction, of both programs")
+    parser.add_argument("--processor-time", action="store_true", help="of prediction, in place of the time that passes; with --threads 1")
     parser.add_argument("--compile", action="store_true", help="torch.compile the PyTorch model")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()

@@ -6,9 +6,12 @@ chance in it, and the two learn the same thing step by step.
 
     bench/compare_finetune.py --model minilm --data ../shared/data --out compare
     bench/compare_finetune.py --model minilm --data ../shared/data --out compare --tasks ner qa --seeds 1 2 --dropout 0
+    bench/compare_finetune.py --model minilm --data ../shared/data --out compare --tasks ner --full --micro-batches 4
 
 The sets, as they are distributed: bc5cdr-chem/*.tsv, scicite/*.txt, chemprot/*.txt (JSON lines),
-squad/train-v1.1.json and dev-v1.1.json. Parts of them are used (PARTS), so that each side takes minutes.
+squad/train-v1.1.json and dev-v1.1.json. Parts of them are used (PARTS), so that each side takes minutes; with --full all
+there is to train on and to test with. PyTorch pads a batch to its longest; --micro-batches cuts it, sorted by length, into
+as many that are padded apart and whose gradients are summed, which is the same step with less padding.
 """
 import argparse
 import json
@@ -76,7 +79,7 @@ def squad_part(path, count, seed):
     paragraphs = [p for a in articles for p in a["paragraphs"]]
     random.Random(seed).shuffle(paragraphs)
     chosen, questions = [], 0
-    while questions < count:
+    while questions < count and paragraphs:
         p = paragraphs.pop()
         p["qas"] = p["qas"][:count - questions]
         questions += len(p["qas"])
@@ -84,10 +87,10 @@ def squad_part(path, count, seed):
     return json.dumps({"version": "1.1", "data": [{"title": "part", "paragraphs": chosen}]})
 
 
-def write_parts(task, data, out, share):
+def write_parts(task, data, out, share, full):
     paths = []
     for place, (name, count) in enumerate(zip(FILES[task], PARTS[task])):
-        count = max(1, round(count * share))
+        count = 10 ** 9 if full and place != 1 else max(1, round(count * share))
         source, target = os.path.join(data, name), os.path.join(out, f"{task}-{('train', 'dev', 'test')[place]}")
         if task == "qa":
             text = squad_part(source, count, place)
@@ -137,7 +140,7 @@ class Torch:
         self.version = f"{torch.__version__.split('+')[0]}, transformers {transformers.__version__}"
         torch.manual_seed(seed)
         torch.set_num_threads(args.threads)
-        self.seed = seed
+        self.seed, self.micro_batches = seed, args.micro_batches
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(args.model)
         self.sets = [getattr(self, "read_" + task)(path) for path in paths]
         dropout = dict(hidden_dropout_prob=args.dropout, attention_probs_dropout_prob=args.dropout)
@@ -233,11 +236,9 @@ class Torch:
                 for group in optimizer.param_groups:
                     group["lr"] = s["learning_rate"] * (step / warm if step < warm else (total - step) / (total - warm))
                 optimizer.zero_grad()
-                loss = self.loss(self.batch([features[i] for i in order[at:at + s["batch_size"]]]))
-                loss.backward()
+                losses += self.backward([features[i] for i in order[at:at + s["batch_size"]]])
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
                 optimizer.step()
-                losses += loss.item()
             seconds = time.time() - begin
             dev = out(1)
             print(f"PyTorch {self.task} epoch {epoch + 1} loss {losses / per_epoch:.4f} dev {dev:.2f} {sum(len(f['ids']) for f in features) / seconds:.0f} tokens/s",
@@ -245,6 +246,19 @@ class Torch:
             if dev > best:
                 best, weights = dev, {k: v.clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(weights)
+
+    def backward(self, features):
+        """The gradients of a batch, in micro-batches; its loss."""
+        features = sorted(features, key=lambda f: len(f["ids"])) if self.micro_batches > 1 else features
+        size = math.ceil(len(features) / self.micro_batches)
+        counts = lambda some: sum(sum(l != -100 for l in f["labels"]) if self.task == "ner" else 1 for f in some)
+        loss = 0.0
+        for at in range(0, len(features), size):
+            part = features[at:at + size]
+            share = self.loss(self.batch(part)) * (counts(part) / counts(features))
+            share.backward()
+            loss += share.item()
+        return loss
 
     def loss(self, inputs):
         result = self.model(**inputs)
@@ -256,14 +270,18 @@ class Torch:
                    for logits, goal in ((result.start_logits, "start_positions"), (result.end_logits, "end_positions"))) / 2
 
     def logits(self, which):
+        """Of every feature, in order; batches are of neighbours in length."""
         self.model.eval()
+        features, rows = self.features[which], {}
+        order = sorted(range(len(features)), key=lambda i: len(features[i]["ids"]))
         with self.torch.no_grad():
-            for at in range(0, len(self.features[which]), 16):
-                features = self.features[which][at:at + 16]
-                inputs = {k: v for k, v in self.batch(features).items() if k in ("input_ids", "token_type_ids", "attention_mask")}
-                result = self.model(**inputs)
-                for i, f in enumerate(features):
-                    yield f, (result.start_logits[i].tolist(), result.end_logits[i].tolist()) if self.task == "qa" else result.logits[i].tolist()
+            for at in range(0, len(order), 16):
+                batch = self.batch([features[i] for i in order[at:at + 16]])
+                result = self.model(**{k: v for k, v in batch.items() if k in ("input_ids", "token_type_ids", "attention_mask")})
+                for row, i in enumerate(order[at:at + 16]):
+                    rows[i] = (result.start_logits[row].tolist(), result.end_logits[row].tolist()) if self.task == "qa" else result.logits[row].tolist()
+        for i, f in enumerate(features):
+            yield f, rows[i]
 
     def write(self, which, path):
         best = lambda row: self.labels[max(range(len(row)), key=row.__getitem__)]
@@ -332,12 +350,20 @@ def main():
     parser.add_argument("--tasks", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--share", type=float, default=1.0, help="of PARTS")
+    parser.add_argument("--parts", nargs=3, type=int, metavar=("TRAIN", "DEV", "TEST"), help="records, in place of PARTS")
+    parser.add_argument("--full", action="store_true", help="the whole sets (dev: its part)")
+    parser.add_argument("--epochs", type=int, help="instead of those of SETTINGS")
+    parser.add_argument("--micro-batches", type=int, default=1, help="of PyTorch's batches")
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
     os.makedirs(args.out, exist_ok=True)
     for task in args.tasks:
-        paths = write_parts(task, args.data, args.out, args.share)
+        if args.epochs:
+            SETTINGS[task]["epochs"] = args.epochs
+        if args.parts:
+            PARTS[task] = tuple(args.parts)
+        paths = write_parts(task, args.data, args.out, args.share, args.full)
         ours, theirs = [], []
         for seed in args.seeds:
             start = os.path.join(args.out, f"{task}-start-{seed}")

@@ -6,7 +6,7 @@ namespace triax::finetune {
 namespace {
 
 TEST(TuningSpeed, CountsTextAndPadding) {
-  Bert model({.vocab_size = 30, .hidden_size = 16, .num_layers = 1, .num_heads = 2, .ffn_hidden_size = 32, .max_positions = 20}, {.head = BertHead::sequence, .num_labels = 2},
+  Bert model({.kind = ModelKind::bert, .vocab_size = 30, .hidden_size = 16, .num_layers = 1, .num_heads = 2, .ffn_hidden_size = 32, .max_positions = 20, .post_norm = true}, {.head = BertHead::sequence, .num_labels = 2},
              Recompute::none, true);
   model.parameters().initialize({}, 1);
   std::vector<Example> examples = random_examples(4, 4, 30);

@@ -12,6 +12,7 @@
 #include "triax/finetune/batches.h"
 #include "triax/finetune/model_folder.h"
 #include "triax/models/hf_bert.h"
+#include "triax/tasks/chemprot.h"
 
 namespace triax::finetune {
 namespace {
@@ -27,8 +28,8 @@ class Tuner : public testing::Test {
     for (const std::string& word : kWords) vocabulary += word + "\n";
     fs::create_directories(folder_.path() / "bert");
     write_file_atomic(folder_.path() / "bert/vocab.txt", vocabulary);
-    const BertConfig model{.vocab_size = 25, .hidden_size = 32, .num_layers = 2, .num_heads = 2, .ffn_hidden_size = 64, .max_positions = 40,
-                           .hidden_dropout = 0.05, .attention_dropout = 0.05, .init_std = 0.1};
+    const ModelConfig model{.kind = ModelKind::bert, .vocab_size = 25, .hidden_size = 32, .num_layers = 2, .num_heads = 2, .ffn_hidden_size = 64, .max_positions = 40,
+                           .hidden_dropout = 0.05, .attention_dropout = 0.05, .init_std = 0.1, .post_norm = true};
     Bert bert(model, {}, Recompute::none, false);
     bert.parameters().initialize({}, 1);
     write_hf_bert(folder_.path() / "bert", bert, {});
@@ -125,8 +126,64 @@ TEST_F(Tuner, LearnsClassesOverSeveralSeeds) {
   // The tuned folder can be tuned on: nothing of its head is fresh.
   const TunedModel tuned = load_tuned_model(at("out/seed-1/best"));
   std::vector<std::string> fresh;
-  load_for_tuning(at("out/seed-1/best"), *tuned.task, 1, fresh);
+  load_for_tuning(at("out/seed-1/best"), *tuned.task, 1, TuningPrecision::fp32, fresh);
   EXPECT_TRUE(fresh.empty());
+}
+
+// From ChemProt's own files; what is written is scored by the official rules as it was here.
+TEST_F(Tuner, LearnsRelationsOfChemprot) {
+  config_.train.epochs = 15;
+  config_.data.max_length = 24;
+  const auto write_set = [&](const std::string& name, int articles) {
+    std::string abstracts, entities, relations;
+    for (int i = 0; i < articles; ++i) {
+      const std::string chemical = kWords[random_.next_below(3)], verb = kWords[6 + random_.next_below(3)], gene = kWords[3 + random_.next_below(3)];
+      abstracts += fmt::format("{}\tthe\ta {} {} the {}\n", i, chemical, verb, gene);
+      const size_t first = 6, behind = first + chemical.size() + verb.size() + 6;  // in "the a red eats the cat"
+      entities += fmt::format("{0}\tT1\tCHEMICAL\t{1}\t{2}\t{3}\n{0}\tT2\tGENE-Y\t{4}\t{5}\t{6}\n", i, first, first + chemical.size(), chemical, behind, behind + gene.size(), gene);
+      if (verb != "sleeps") relations += fmt::format("{}\tCPR:{}\tY \tX\tArg1:T1\tArg2:T2\n", i, verb == "eats" ? 4 : 3);
+    }
+    write_file_atomic(at(name + "_abstracts.tsv"), abstracts);
+    write_file_atomic(at(name + "_entities.tsv"), entities);
+    write_file_atomic(at(name + "_relations.tsv"), relations);
+    return at(name + "_abstracts.tsv");
+  };
+  config_.data.train = write_set("train", 150), config_.data.dev = write_set("dev", 30), config_.data.test = write_set("test", 30);
+  const TuningResult result = run_tuning(TaskKind::relation, config_);
+  EXPECT_GT(result.seeds[0].test.value, 80) << summary(result);
+  const auto official = tasks::score_chemprot(at("out/seed-1/test-predictions.tsv"), at("test_relations.tsv"));
+  EXPECT_NEAR(100 * official.total().f1(), result.seeds[0].test.value, 1e-9);
+}
+
+TEST_F(Tuner, LearnsInBf16) {
+  data(tagged(100), tagged(20), tagged(20));
+  config_.train.precision = TuningPrecision::bf16;
+  config_.train.epochs = 8;
+  const TuningResult result = run_tuning(TaskKind::ner, config_);
+  EXPECT_GT(result.seeds[0].dev.value, 70) << summary(result);
+  // Tells as it was tuned, or as it is asked to.
+  const std::string best = at("out/seed-1/best");
+  const TunedModel half = load_tuned_model(best), whole = load_tuned_model(best, TuningPrecision::fp32);
+  EXPECT_EQ(half.model->parameters().compute_type(), DType::bf16);
+  EXPECT_EQ(whole.model->parameters().compute_type(), DType::f32);
+  const auto set = half.task->read(at("dev"), true);
+  BatchMemory memory, other;
+  EXPECT_EQ(half.task->score(*set, predict_all(*half.model, set->examples, 512, memory)).value, result.seeds[0].dev.value);
+  EXPECT_NEAR(whole.task->score(*set, predict_all(*whole.model, set->examples, 512, other)).value, result.seeds[0].dev.value, 5);
+}
+
+// However a step is cut into micro-batches, its masks of dropout are the same.
+TEST_F(Tuner, MemoryChangesNoResult) {
+  data(labelled(40), labelled(10), labelled(10));
+  config_.train.epochs = 1;
+  config_.model.head_hidden_size = 8;
+  config_.model.head_dropout = 0.3;
+  const auto loss = [&](int64_t tokens) {
+    config_.train.micro_batch_tokens = tokens;
+    config_.output.dir = at(fmt::format("{} tokens", tokens));
+    return run_tuning(TaskKind::classify, config_).seeds[0].epochs[0].loss;
+  };
+  EXPECT_NEAR(loss(16), loss(4096), 1e-5);
 }
 
 TEST_F(Tuner, LearnsAnswers) {

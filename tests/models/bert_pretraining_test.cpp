@@ -1,7 +1,4 @@
-// A BERT as the engine trains it, against the BERT of one rank that equals PyTorch (bert_test.cpp): the same weights
-// and batch give the same losses and gradients, whatever is padded.
-#include "triax/models/bert_pretraining.h"
-
+// A BERT as the engine trains it, with batches that are padded, against PyTorch: losses and all gradients.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -76,7 +73,7 @@ TEST_P(BertPretrainingParity, HasTheGradientsOfPyTorch) {
   const SafetensorsFile file(folder / "expected.safetensors");
   Batch batch(file, padding);
   const auto n = static_cast<int64_t>(batch.tokens.size());
-  StageShape shape{.config = model_config(hf.model), .part = {.num_layers = hf.model.num_layers}, .parallel = {},
+  StageShape shape{.config = hf.model, .part = {.num_layers = hf.model.num_layers}, .parallel = {},
                    .recompute = recompute, .compute_type = DType::f32, .sequences = static_cast<int64_t>(batch.spans.size())};
   shape.config.vocab_multiple = 16;
   const auto model = make_stage_model(shape, true);

@@ -107,6 +107,30 @@ TEST_P(BertParity, GradientsEqualPyTorch) {
   }
 }
 
+// Half the bits: near, and the loss falls along the gradient.
+class BertInBf16 : public BertParity {};
+
+TEST_P(BertInBf16, IsNearPyTorch) {
+  Bert half(config_.model, config_.head, Recompute::none, true, DType::bf16);
+  EXPECT_TRUE(load_hf_bert(folder_, half).empty());
+  Arena memory = arena(half);
+  const OwnedTensor expected = load_tensor(file_, "logits");
+  if (config_.head.is_task()) {
+    const Tensor logits = half.predict({}, batch_.input(), memory);
+    EXPECT_EQ(logits.dtype(), DType::f32);
+    EXPECT_LT(largest_difference(logits.span<float>(), expected.span<float>()), 0.05);
+  }
+  const double loss = load_tensor(file_, "loss").span<float>()[0];
+  EXPECT_NEAR(half.train({}, batch_.input(), batch_.targets(), memory), loss, 0.02 * std::max(1.0, loss));
+  const Bert gradients = model(folder_ / "gradients");
+  double product = 0, mine = 0, theirs = 0;
+  for (int i = 0; i < static_cast<int>(half.parameters().table().specs().size()); ++i) {
+    const auto a = half.parameters().gradient(i).span<float>(), b = gradients.parameters().master(i).span<float>();
+    for (size_t j = 0; j < a.size(); ++j) product += static_cast<double>(a[j]) * b[j], mine += static_cast<double>(a[j]) * a[j], theirs += static_cast<double>(b[j]) * b[j];
+  }
+  EXPECT_GT(product / std::sqrt(mine * theirs), 0.99);
+}
+
 std::string name_of_case(const testing::TestParamInfo<BertParity::ParamType>& tested) {
   const char* const ways[] = {"_none", "_selective", "_full"};
   return std::get<0>(tested.param) + std::string(ways[static_cast<size_t>(std::get<1>(tested.param))]);
@@ -117,6 +141,10 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Combine(testing::Values("tokens", "sequence", "regression", "choice", "spans", "pretraining", "megatron"),
                      testing::Values(Recompute::none, Recompute::selective, Recompute::full)),
     name_of_case);
+INSTANTIATE_TEST_SUITE_P(Heads, BertInBf16,
+                         testing::Combine(testing::Values("tokens", "sequence", "regression", "choice", "spans", "pretraining", "megatron"),
+                                          testing::Values(Recompute::none)),
+                         name_of_case);
 
 TEST(HfBert, WritesWhatItReads) {
   for (const char* name : {"tokens", "sequence", "regression", "choice", "spans", "pretraining", "megatron"}) {
@@ -140,7 +168,7 @@ TEST(HfBert, TellsWhatIsMissing) {
   const HfBertConfig spans = read_hf_bert_config(folder_of("spans"));
   Bert other(spans.model, {.head = BertHead::sequence, .num_labels = 2}, Recompute::none, false);
   EXPECT_EQ(load_hf_bert(folder_of("spans"), other), (std::vector<std::string>{"pooler.weight", "pooler.bias", "classifier.weight", "classifier.bias"}));
-  BertConfig wider = spans.model;
+  ModelConfig wider = spans.model;
   wider.max_positions = 13;
   Bert wrong(wider, spans.head, Recompute::none, false);
   EXPECT_THROW(load_hf_bert(folder_of("spans"), wrong), Error);

@@ -34,7 +34,7 @@ TEST(HfVocabulary, GivesBertAnother) {
   const TemporaryDirectory folder;
   const fs::path old = folder.path() / "old", fresh = folder.path() / "new";
   const auto from = vocabulary(old, kOld), to = vocabulary(folder.path() / "words", kNew);
-  Bert bert({.vocab_size = 8, .hidden_size = 4, .num_layers = 1, .num_heads = 2, .ffn_hidden_size = 8, .max_positions = 6}, {.head = BertHead::pretraining},
+  Bert bert({.kind = ModelKind::bert, .vocab_size = 8, .hidden_size = 4, .num_layers = 1, .num_heads = 2, .ffn_hidden_size = 8, .max_positions = 6, .post_norm = true}, {.head = BertHead::pretraining},
             Recompute::none, false);
   bert.parameters().initialize({}, 3);
   for (int i = 0; i < static_cast<int>(bert.parameters().table().specs().size()); ++i)
@@ -92,7 +92,7 @@ TEST(HfVocabulary, RefusesWhatDoesNotFit) {
   const TemporaryDirectory folder;
   const fs::path old = folder.path() / "old";
   const auto from = vocabulary(old, kOld), to = vocabulary(folder.path() / "words", kNew);
-  Bert bert({.vocab_size = 6, .hidden_size = 4, .num_layers = 1, .num_heads = 2, .ffn_hidden_size = 8, .max_positions = 6}, {}, Recompute::none, false);
+  Bert bert({.kind = ModelKind::bert, .vocab_size = 6, .hidden_size = 4, .num_layers = 1, .num_heads = 2, .ffn_hidden_size = 8, .max_positions = 6, .post_norm = true}, {}, Recompute::none, false);
   write_hf_bert(old, bert, {});
   const auto error = [&] {
     try {

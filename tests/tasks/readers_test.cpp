@@ -1,12 +1,14 @@
 // What the readers make of files, and of damaged ones.
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <string>
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
 #include "triax/base/rng.h"
 #include "triax/tasks/cases.h"
+#include "triax/tasks/chemprot.h"
 #include "triax/tasks/conll.h"
 #include "triax/tasks/relation.h"
 #include "triax/tasks/squad.h"
@@ -99,7 +101,7 @@ TEST(Squad, NamesWhatIsWrong) {
   EXPECT_NE(error_of([] { parse_squad("[]", "s"); }).find("s: there is no \"data\" list"), std::string::npos);
   EXPECT_NE(error_of([&] { parse_squad(with_question(R"({"id": "a"})"), "s"); }).find("s: article 1, paragraph 1, question 1 (id a): there is no text \"question\""), std::string::npos);
   EXPECT_NE(error_of([&] { parse_squad(with_question(R"({"id": "a", "question": "q", "answers": [{"text": 3}]})"), "s"); }).find("an answer has no \"text\""), std::string::npos);
-  EXPECT_NE(error_of([&] { parse_squad(with_question(R"({"id": "a", "question": "q"}, {"id": "a", "question": "q"})"), "s"); }).find("its id was there before"), std::string::npos);
+  EXPECT_NE(error_of([&] { parse_squad(with_question(R"({"id": "a", "question": "q"}, {"id": "a", "question": "q"})"), "s"); }).find("question 2 (id a): its id is that of article 1, paragraph 1, question 1 too; correct it, or say"), std::string::npos);
   const QuestionFile file = parse_squad(with_question(R"({"id": "a", "question": "q"}, {"id": "a", "question": "q"}, 7)"), "s", kSkip);
   EXPECT_EQ(file.questions.size(), 1u);
   EXPECT_EQ(file.bad.count, 2u);
@@ -182,6 +184,88 @@ TEST(Relation, FindsTheMarks) {
   EXPECT_EQ(chemprot_group("MODULATOR"), "false");
 }
 
+// Two articles: names of two bytes a character before them, one within another, a stop within a name, a relation between
+// sentences, one of a group that is not scored, a pair with two relations.
+class Chemprot : public testing::Test {
+ protected:
+  Chemprot() {
+    write_file_atomic(path("x_abstracts_gs.tsv"), kAbstracts);
+    write_file_atomic(path("x_entities_gs.tsv"), kEntities);
+    write_file_atomic(path("x_relations_gs.tsv"), kRelations);
+  }
+  std::filesystem::path path(const char* name) const { return folder_.path() / name; }
+  CaseFile read(const CaseOptions& options = {}) const { return parse_chemprot(kAbstracts, path("x_abstracts_gs.tsv"), options); }
+
+  static constexpr const char* kAbstracts = "11\tTNF-α and aspirin.\tAspirin blocks p53 sp. 2. Caffeine [[1]] acts.\n22\tNone\tEthanol oxidase.\n";
+  static constexpr const char* kEntities =
+      "11\tT1\tGENE-Y\t0\t5\tTNF-α\n11\tT2\tCHEMICAL\t10\t17\taspirin\n11\tT3\tCHEMICAL\t19\t26\tAspirin\n"
+      "11\tT4\tGENE-N\t34\t43\tp53 sp. 2\n11\tT5\tCHEMICAL\t45\t53\tCaffeine\n"
+      "22\tT1\tCHEMICAL\t5\t12\tEthanol\n22\tT2\tGENE-Y\t5\t20\tEthanol oxidase\n";
+  static constexpr const char* kRelations =
+      "11\tCPR:4\tY \tINHIBITOR\tArg1:T3\tArg2:T4\n11\tCPR:3\tY \tACTIVATOR\tArg1:T3\tArg2:T4\n"
+      "11\tCPR:2\tN \tDIRECT-REGULATOR\tArg1:T2\tArg2:T1\n11\tCPR:9\tY \tSUBSTRATE\tArg1:T5\tArg2:T4\n"
+      "22\tCPR:9\tY \tSUBSTRATE\tArg1:T1\tArg2:T2\n";
+  TemporaryDirectory folder_;
+};
+
+TEST_F(Chemprot, MakesACaseOfEveryPairInASentence) {
+  ASSERT_TRUE(is_chemprot_abstracts(path("x_abstracts_gs.tsv")));
+  EXPECT_FALSE(is_chemprot_abstracts(path("x_entities_gs.tsv")));
+  const CaseFile file = read();
+  ASSERT_EQ(file.cases.size(), 2u);
+  EXPECT_EQ(file.cases[0].text, "<< TNF-α >> and [[ aspirin ]].");
+  EXPECT_EQ(file.cases[0].label, "false");
+  EXPECT_EQ(file.cases[0].id, "11 T2 T1");
+  EXPECT_EQ(file.cases[1].text, "[[ Aspirin ]] blocks << p53 sp. 2 >>.");
+  EXPECT_EQ(file.cases[1].label, "CPR:4");
+  EXPECT_EQ(file.out_of_reach, 3);
+  std::string reason;
+  for (const TextCase& c : file.cases) EXPECT_TRUE(find_marked(c.text, reason)) << reason;
+  // Without relations there is a text to predict on.
+  std::filesystem::remove(path("x_relations_gs.tsv"));
+  CaseOptions predicting;
+  predicting.need_label = false;
+  EXPECT_EQ(read(predicting).cases.size(), 2u);
+  EXPECT_NE(error_of([&] { read(); }).find("neither a file of relations nor a gold_standard"), std::string::npos);
+  write_file_atomic(path("x_gold_standard.tsv"), "11\tCPR:4\tArg1:T3\tArg2:T4\n");
+  EXPECT_EQ(read().cases[1].label, "CPR:4");
+}
+
+TEST_F(Chemprot, NamesWhatIsWrong) {
+  const auto error_with = [&](const char* name, const std::string& line) {
+    const std::string before = read_file(path(name));
+    write_file_atomic(path(name), before + line + "\n");
+    const std::string error = error_of([&] { read(); });
+    CaseOptions skip;
+    skip.skip_bad = true;
+    EXPECT_EQ(read(skip).bad.count, 1u) << line;
+    write_file_atomic(path(name), before);
+    return error;
+  };
+  EXPECT_NE(error_with("x_entities_gs.tsv", "11\tT9\tCHEMICAL\t10\t17\tAspirin").find("x_entities_gs.tsv:8: \"Aspirin\" is not at its place, where \"aspirin\" stands"), std::string::npos);
+  EXPECT_NE(error_with("x_entities_gs.tsv", "11\tT9\tCHEMICAL\t17\t9999\tx").find(":8: 17 to 9999 is no place of article 11"), std::string::npos);
+  EXPECT_NE(error_with("x_entities_gs.tsv", "33\tT9\tCHEMICAL\t1\t2\tx").find("article 33 is not among the abstracts"), std::string::npos);
+  EXPECT_NE(error_with("x_entities_gs.tsv", "11\tT1\tGENE-Y\t0\t5\tTNF-α").find("entity T1 of article 11 was there before"), std::string::npos);
+  EXPECT_NE(error_with("x_relations_gs.tsv", "11\tCPR:4\tArg1:T3\tArg2:T7").find("x_relations_gs.tsv:6: article 11 has no entity T7"), std::string::npos);
+  EXPECT_NE(error_with("x_relations_gs.tsv", "11\tCPR:4\tArg1:T3\tArg2:T2").find("are not a chemical and a gene"), std::string::npos);
+  EXPECT_NE(error_with("x_relations_gs.tsv", "11\tCPR:4\tT3").find("3 columns"), std::string::npos);
+}
+
+TEST_F(Chemprot, ScoresAsBioCreative) {
+  const CaseFile file = read();
+  std::string found = chemprot_line(file.cases[0].id, "CPR:5") + chemprot_line(file.cases[1].id, "CPR:4");
+  EXPECT_EQ(found, "11\tCPR:5\tArg1:T2\tArg2:T1\n11\tCPR:4\tArg1:T3\tArg2:T4\n");
+  found += found + "22\tCPR:10\tArg1:T1\tArg2:T2\n";  // twice counts once; another group not at all
+  write_file_atomic(path("found.tsv"), found);
+  const ChemprotScore score = score_chemprot(path("found.tsv"), path("x_relations_gs.tsv"));
+  EXPECT_EQ(score.total().gold, 4);
+  EXPECT_EQ(score.total().found, 2);
+  EXPECT_EQ(score.total().correct, 1);
+  EXPECT_EQ(score.by_class.at("CPR:9").gold, 2);
+  write_file_atomic(path("found.tsv"), "11\tCPR:5\n");
+  EXPECT_NE(error_of([&] { score_chemprot(path("found.tsv"), path("x_relations_gs.tsv")); }).find("found.tsv:1: 2 columns"), std::string::npos);
+}
+
 // Damaged copies of good files are read, refused with an Error, or skipped; nothing else happens.
 template <typename Parse>
 void fuzz(const std::string& good, uint32_t seed, Parse&& parse) {
@@ -224,6 +308,22 @@ TEST(Fuzz, EveryReader) {
   });
   fuzz(R"({"article": "Text.", "questions": ["Q1?"], "options": [["a","b"]], "answers": ["B"]})", 5,
        [](const std::string& t, const ReadOptions& o) { parse_race(t, "f", o); });
+  const TemporaryDirectory folder;
+  const std::string abstracts = folder.path() / "a_abstracts.tsv", text = "1\tTNF-α.\tAspirin.\n";
+  const auto write = [](const std::string& path, const std::string& content) { std::ofstream(path, std::ios::binary) << content; };
+  std::vector<std::pair<std::string, std::string>> files = {{folder.path() / "a_entities.tsv", "1\tT1\tGENE\t0\t5\tTNF-α\n1\tT2\tCHEMICAL\t7\t14\tAspirin\n"},
+                                                            {folder.path() / "a_relations.tsv", "1\tCPR:4\tArg1:T2\tArg2:T1\n"},
+                                                            {abstracts, text}};
+  for (const auto& file : files) write(file.first, file.second);
+  for (const auto& file : files) {
+    fuzz(file.second, 6, [&](const std::string& t, const ReadOptions& o) {
+      CaseOptions options;
+      options.skip_bad = o.skip_bad;
+      write(file.first, t);
+      parse_chemprot(file.first == abstracts ? t : text, abstracts, options);
+    });
+    write(file.first, file.second);
+  }
   EXPECT_NO_THROW(parse_squad(kSquad, "f"));
   const std::string deep(200000, '[');
   EXPECT_THROW(parse_squad(deep, "f"), Error);

@@ -2,21 +2,33 @@
 
 #include <fmt/core.h>
 
-#include <nlohmann/json.hpp>
-
 #include "triax/base/file.h"
+#include "triax/base/json.h"
 #include "triax/text/utf8.h"
 
 namespace triax::test {
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
 namespace {
 
-Json read_json(const fs::path& path) { return Json::parse(read_file(path)); }
+Json read_json(const fs::path& path) { return Json::parse(read_file(path), path.string()); }
+
+std::vector<std::string> texts_of(const Json& list) {
+  std::vector<std::string> texts;
+  for (const Json& item : list) texts.push_back(item.text());
+  return texts;
+}
+
+int int_of(const Json& number) { return static_cast<int>(number.integer()); }
+
+std::vector<int32_t> ids_of(const Json& list) {
+  std::vector<int32_t> ids;
+  for (const Json& item : list) ids.push_back(int_of(item));
+  return ids;
+}
 
 std::vector<EncodingCase> encoding_cases(const Json& list) {
   std::vector<EncodingCase> cases;
-  for (const Json& item : list) cases.push_back({item.at("text"), item.at("ids")});
+  for (const Json& item : list) cases.push_back({item.at("text").text(), ids_of(item.at("ids"))});
   return cases;
 }
 
@@ -31,12 +43,12 @@ const BpeCases& bpe_cases() {
   static const BpeCases cases = [] {
     const Json json = read_json(data_path("bpe_cases.json"));
     BpeCases result;
-    result.pools = json.at("pools");
+    for (const Json& pool : json.at("pools")) result.pools.push_back(texts_of(pool));
     result.cases = encoding_cases(json.at("cases"));
     result.special = encoding_cases(json.at("special"));
     for (const Json& item : json.at("repeated"))
-      result.repeated.push_back({item.at("unit"), item.at("times"), item.at("count"), item.at("digest")});
-    result.random_batches = json.at("random_batches");
+      result.repeated.push_back({item.at("unit").text(), int_of(item.at("times")), item.at("count").count(), item.at("digest").text()});
+    result.random_batches = texts_of(json.at("random_batches"));
     return result;
   }();
   return cases;
@@ -44,19 +56,23 @@ const BpeCases& bpe_cases() {
 
 std::vector<WordPieceCase> wordpiece_cases(std::string_view folder) {
   std::vector<WordPieceCase> cases;
-  for (const Json& item : read_json(data_path(folder) / "cases.json"))
-    cases.push_back({item.at("text"), item.at("decoded"), item.at("ids"), item.at("offsets")});
+  const Json json = read_json(data_path(folder) / "cases.json");
+  for (const Json& item : json) {
+    WordPieceCase c{item.at("text").text(), item.at("decoded").text(), ids_of(item.at("ids")), {}};
+    for (const Json& range : item.at("offsets")) c.offsets.emplace_back(range[0].integer(), range[1].integer());
+    cases.push_back(std::move(c));
+  }
   return cases;
 }
 
-std::vector<std::string> word_end_digests() { return read_json(data_path("word_ends.json")); }
+std::vector<std::string> word_end_digests() { return texts_of(read_json(data_path("word_ends.json"))); }
 
 std::vector<std::string> corpus() {
   std::vector<std::string> documents;
   const std::string lines = read_file(data_path("corpus.jsonl"));
   for (size_t begin = 0; begin < lines.size();) {
     const size_t end = lines.find('\n', begin);
-    documents.push_back(Json::parse(lines.substr(begin, end - begin)));
+    documents.push_back(Json::parse(lines.substr(begin, end - begin), "corpus.jsonl").text());
     begin = end + 1;
   }
   return documents;
@@ -64,11 +80,12 @@ std::vector<std::string> corpus() {
 
 std::vector<InputCase> input_cases() {
   std::vector<InputCase> cases;
-  for (const Json& item : read_json(data_path("inputs.json"))) {
-    InputCase c{item.at("name"), item.at("first"), item.at("cut"), item.at("side"), item.at("post_processor"), std::nullopt,
-                item.at("length"), item.at("stride"), {}};
-    if (!item.at("second").is_null()) c.second = item.at("second").get<std::string>();
-    for (const Json& window : item.at("windows")) c.windows.emplace_back(window.at(0), window.at(1));
+  const Json json = read_json(data_path("inputs.json"));
+  for (const Json& item : json) {
+    InputCase c{item.at("name").text(), item.at("first").text(), item.at("cut").text(), item.at("side").text(), item.at("post_processor").text(),
+                std::nullopt, item.at("length").integer(), item.at("stride").integer(), {}};
+    if (!item.at("second").is_null()) c.second = item.at("second").text();
+    for (const Json& window : item.at("windows")) c.windows.emplace_back(window[0].integer(), window[1].text());
     cases.push_back(std::move(c));
   }
   return cases;
@@ -77,7 +94,7 @@ std::vector<InputCase> input_cases() {
 std::vector<std::pair<std::string, int32_t>> vocabulary_of(const fs::path& tokenizer_json) {
   std::vector<std::pair<std::string, int32_t>> result;
   const Json json = read_json(tokenizer_json);
-  for (const auto& [token, id] : json.at("model").at("vocab").items()) result.emplace_back(token, id);
+  for (const auto& [token, id] : json.at("model").at("vocab").members()) result.emplace_back(token, int_of(id));
   return result;
 }
 
@@ -85,8 +102,7 @@ std::vector<std::string> merges_of(const fs::path& tokenizer_json) {
   std::vector<std::string> result;
   const Json json = read_json(tokenizer_json);
   for (const Json& merge : json.at("model").at("merges"))
-    result.push_back(merge.is_string() ? merge.get<std::string>()
-                                       : merge.at(0).get<std::string>() + " " + merge.at(1).get<std::string>());
+    result.push_back(merge.is_text() ? merge.text() : merge[0].text() + " " + merge[1].text());
   return result;
 }
 
@@ -142,10 +158,10 @@ std::string sweep_text(Random& random) {
 Sweep sweep() {
   const Json json = read_json(data_path("sweep.json"));
   Sweep result;
-  for (const Json& unit : json.at("long")) result.units.emplace_back(unit.at(0), unit.at(1));
-  for (const auto& [name, item] : json.at("tokenizers").items()) {
-    Sweep::Expected expected{name, {}, item.at("long"), item.at("corpus")};
-    const std::string digests = item.at("batches");
+  for (const Json& unit : json.at("long")) result.units.emplace_back(unit[0].text(), int_of(unit[1]));
+  for (const auto& [name, item] : json.at("tokenizers").members()) {
+    Sweep::Expected expected{name, {}, texts_of(item.at("long")), item.at("corpus").text()};
+    const std::string& digests = item.at("batches").text();
     for (size_t at = 0; at < digests.size(); at += 16) expected.batches.push_back(digests.substr(at, 16));
     result.tokenizers.push_back(std::move(expected));
   }

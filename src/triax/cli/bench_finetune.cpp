@@ -21,31 +21,32 @@ using namespace finetune;
 struct BenchFinetuneFlags {
   std::string task, config;
   std::vector<std::string> overrides;
-  BertConfig model;
+  ModelConfig model = original_bert();
   SpeedOptions speed;
-  bool measure_peak = true;
+  bool measure_peak = true, bf16 = false;
 };
 
-void print_peak(const TuningSpeed& speed) {
-  const double peak = measure_gemm_peak({}).f32;
+void print_peak(const TuningSpeed& speed, bool bf16) {
+  const GemmPeak measured = measure_gemm_peak({});
+  const double peak = bf16 && measured.bf16 > 0 ? measured.bf16 : measured.f32;
   fmt::print("model FLOP/s   {:.1f} GFLOP/s\nGEMM peak      {:.1f} GFLOP/s, measured just now\nMFU            {:.1f} %\n", speed.model_flops_per_second * 1e-9,
              peak * 1e-9, 100 * speed.model_flops_per_second / peak);
 }
 
 void bench_random(const BenchFinetuneFlags& o) {
   o.model.validate();
-  Bert model(o.model, {.head = BertHead::sequence, .num_labels = 2}, Recompute::none, true);
+  Bert model(o.model, {.head = BertHead::sequence, .num_labels = 2}, Recompute::none, true, o.bf16 ? DType::bf16 : DType::f32);
   model.parameters().initialize({}, 1);
   SpeedOptions options = o.speed;
   options.padded = false;
   options.micro_batch_tokens = options.batch_size * options.window;
   const TuningSpeed speed = measure_tuning_speed(model, random_examples(4 * options.batch_size, options.window, o.model.vocab_size), options);
-  fmt::print("model          BERT of {} parameters, s {}, batch {}, fp32, {} threads\n", format_count(static_cast<double>(model.parameters().table().num_parameters())),
-             options.window, options.batch_size, num_threads());
+  fmt::print("model          BERT of {} parameters, s {}, batch {}, {}, {} threads\n", format_count(static_cast<double>(model.parameters().table().num_parameters())),
+             options.window, options.batch_size, o.bf16 ? "bf16" : "fp32", num_threads());
   fmt::print("training       {:.1f} tokens/s, {:.1f} ms a step over {} steps\n", speed.training[0].tokens_per_second(),
              1e3 * speed.training[0].seconds / static_cast<double>(speed.steps), speed.steps);
   fmt::print("prediction     {:.1f} tokens/s\n", speed.prediction[0].tokens_per_second());
-  if (o.measure_peak) print_peak(speed);
+  if (o.measure_peak) print_peak(speed, o.bf16);
 }
 
 void print_ways(const char* what, const WorkSpeed (&ways)[3]) {
@@ -65,16 +66,17 @@ void bench_task(const BenchFinetuneFlags& o) {
   const auto task = make_task({task_kind_from(o.task), config.model, config.data, config.task}, *tokenizer, {});
   const auto set = task->read(config.data.train, true);
   std::vector<std::string> fresh;
-  const auto model = load_for_tuning(config.model.path, *task, 1, fresh);
+  const auto model = load_for_tuning(config.model.path, *task, 1, config.train.precision, fresh);
   SpeedOptions options = o.speed;
   options.batch_size = config.train.batch_size;
   options.window = config.data.max_length;
   options.micro_batch_tokens = config.train.micro_batch_tokens;
   const TuningSpeed speed = measure_tuning_speed(*model, set->examples, options);
-  fmt::print("{}: {} sequences; {} batches of {}, fp32, {} threads\n", config.data.train, set->examples.size(), speed.steps, options.batch_size, num_threads());
+  const bool bf16 = config.train.precision == TuningPrecision::bf16;
+  fmt::print("{}: {} sequences; {} batches of {}, {}, {} threads\n", config.data.train, set->examples.size(), speed.steps, options.batch_size, bf16 ? "bf16" : "fp32", num_threads());
   print_ways("training", speed.training);
   print_ways("prediction", speed.prediction);
-  if (o.measure_peak) print_peak(speed);
+  if (o.measure_peak) print_peak(speed, bf16);
 }
 
 }  // namespace
@@ -86,13 +88,14 @@ void add_bench_finetune_command(Command bench) {
   command.add_option("task", o->task, "ner, relation, qa, classify, stance, regress or choice; without it, random tokens").type_name("TASK");
   command.add_option("config", o->config, "as for triax finetune").existing_file().type_name("FILE.toml");
   command.add_option("--set", o->overrides, "override a key of it; may be said again").type_name("KEY=VALUE");
-  command.add_option("--vocab-size", o->model.vocab_size, "of random tokens, as the following").show_default();
-  command.add_option("--hidden-size", o->model.hidden_size).show_default();
-  command.add_option("--num-layers", o->model.num_layers).show_default();
-  command.add_option("--num-heads", o->model.num_heads).show_default();
+  command.add_option("--vocab-size", o->model.vocab_size, "of random tokens, as the following").positive().show_default();
+  command.add_option("--hidden-size", o->model.hidden_size).positive().show_default();
+  command.add_option("--num-layers", o->model.num_layers).positive().show_default();
+  command.add_option("--num-heads", o->model.num_heads).positive().show_default();
   command.add_option("--sequence-length", o->speed.window).show_default();
   command.add_option("--batch-size", o->speed.batch_size).show_default();
   command.add_option("--seconds", o->speed.seconds, "how long to measure training").show_default();
+  command.add_flag("--bf16", o->bf16, "random tokens in bf16; a task is computed as its train.precision says");
   command.add_flag("!--no-peak", o->measure_peak, "do not measure the GEMM peak");
   command.footer("Examples:\n  triax bench finetune                    # BERT-base, 128 tokens, batches of 16\n  triax bench finetune qa squad.toml");
   command.callback([o] { o->task.empty() ? bench_random(*o) : bench_task(*o); });

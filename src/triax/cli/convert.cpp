@@ -51,7 +51,7 @@ struct Source {
 };
 
 // A BERT with the heads of its pretraining, which are made anew where the file has none.
-std::unique_ptr<Bert> pretraining_bert(const BertConfig& config) {
+std::unique_ptr<Bert> pretraining_bert(const ModelConfig& config) {
   auto model = std::make_unique<Bert>(config, BertHeadConfig{.head = BertHead::pretraining}, Recompute::none, false);
   model->parameters().initialize({}, 1234);
   return model;
@@ -60,7 +60,6 @@ std::unique_ptr<Bert> pretraining_bert(const BertConfig& config) {
 Source bert_source(std::unique_ptr<Bert> bert, RunConfig run, const fs::path& tokenizer) {
   Source source;
   source.run = std::move(run);
-  source.run.model.kind = ModelKind::bert;
   source.tokenizer = tokenizer;
   for (const ParameterSpec& spec : bert->parameters().table().specs()) source.tensors.push_back({spec.name, spec.shape});
   source.read = [model = bert.get()](const std::string& name, const Tensor& to) {
@@ -86,13 +85,13 @@ Source open_hf_bert(const fs::path& directory) {
   if (!missing.empty())
     log_warning("{} has no {}: random numbers of the usual size stand there", directory.string(), fmt::join(missing, ", "));
   RunConfig run;
-  run.model = model_config(config.model);
+  run.model = config.model;
   return bert_source(std::move(model), std::move(run), directory);
 }
 
 Source open_triax_bert(const fs::path& path) {
   const SavedBert saved = open_bert(path);
-  auto model = pretraining_bert(saved.run.model.bert());
+  auto model = pretraining_bert(saved.run.model);
   load_bert(saved, *model);
   return bert_source(std::move(model), saved.run, saved.tokenizer);
 }

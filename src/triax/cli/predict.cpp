@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "triax/base/error.h"
@@ -21,7 +22,7 @@ namespace {
 using namespace finetune;
 
 struct PredictFlags {
-  std::string model, input, output, official;
+  std::string model, input, output, official, precision;
   int64_t tokens = 4096, lines = 64;
   bool skip_bad = false;
 };
@@ -68,7 +69,10 @@ void predict_stream(const TunedModel& tuned, const PredictFlags& o) {
 void run(const PredictFlags& o) {
   check(o.tokens >= 1, "--tokens {}: must be positive", o.tokens);
   check(o.lines >= 1, "--lines {}: must be positive", o.lines);
-  TunedModel tuned = load_tuned_model(o.model);
+  check(o.precision.empty() || o.precision == "fp32" || o.precision == "bf16", "--precision {}: fp32 or bf16", o.precision);
+  std::optional<TuningPrecision> precision;
+  if (!o.precision.empty()) precision = o.precision == "bf16" ? TuningPrecision::bf16 : TuningPrecision::fp32;
+  TunedModel tuned = load_tuned_model(o.model, precision);
   if (o.skip_bad) {
     tuned.options.data.skip_bad = true;
     tuned.task = make_task(tuned.options, *tuned.tokenizer, tuned.task->labels());
@@ -86,6 +90,7 @@ void add_predict_command(Command app) {
   command.add_option("-o,--output", o->output, "JSON lines to write; without it, standard output").type_name("FILE");
   command.add_option("--official", o->official, "also write the form that the benchmark's scorer (`triax score`) reads").type_name("FILE");
   command.add_option("--tokens", o->tokens, "tokens computed at a time").type_name("N").show_default();
+  command.add_option("--precision", o->precision, "fp32, or bf16, which is faster on processors that have it; without it, as the model was tuned").type_name("P");
   command.add_option("--lines", o->lines, "lines of standard input answered at a time, at most").type_name("N").show_default();
   command.add_flag("--skip-bad", o->skip_bad, "leave out bad records, and count them");
   command.footer(

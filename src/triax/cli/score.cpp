@@ -11,6 +11,7 @@
 #include "triax/base/json.h"
 #include "triax/base/log.h"
 #include "triax/cli/commands.h"
+#include "triax/tasks/chemprot.h"
 #include "triax/tasks/class_score.h"
 #include "triax/tasks/conll.h"
 #include "triax/tasks/entity_score.h"
@@ -112,6 +113,19 @@ void score_bioasq(const ScoreFlags& o) {
        {{"strict", 100 * score.strict}, {"lenient", 100 * score.lenient}, {"mrr", 100 * score.mrr}, {"total", score.total}});
 }
 
+void score_relations(const ScoreFlags& o) {
+  const ChemprotScore score = score_chemprot(o.predictions, o.gold);
+  std::string text;
+  Json numbers = {{"micro", json_of(score.total())}};
+  const auto line = [&](const std::string& name, const Counts& c) {
+    text += fmt::format("{:<24} precision {:6.2f}%, recall {:6.2f}%, F1 {:6.2f}%, {} relations, {} found, {} of them right\n", name, 100 * c.precision(),
+                        100 * c.recall(), 100 * c.f1(), c.gold, c.found, c.correct);
+  };
+  for (const auto& [name, counts] : score.by_class) line(name, counts), numbers["classes"][name] = json_of(counts);
+  line("all", score.total());
+  show(o, text, numbers);
+}
+
 CaseFile read_gold_cases(const ScoreFlags& o, bool numbers) {
   CaseOptions options;
   options.skip_bad = o.skip_bad;
@@ -145,15 +159,17 @@ void score_classes(const ScoreFlags& o) {
   const CaseFile gold = read_gold_cases(o, false);
   auto found = matched(o, gold);
   const auto name = [&](const std::string& label) { return o.chemprot ? chemprot_group(label) : label; };
-  std::set<std::string> names(o.negative.begin(), o.negative.end());
+  std::vector<std::string> negative = o.negative;
+  std::set<std::string> names(negative.begin(), negative.end());
   for (const TextCase& c : gold.cases) names.insert(name(c.label));
   for (std::string& label : found) names.insert(label = name(label));
+  if (o.chemprot && negative.empty() && names.contains("false")) negative = {"false"};
   ConfusionMatrix matrix(LabelSet({names.begin(), names.end()}));
   for (size_t i = 0; i < found.size(); ++i) matrix.add(name(gold.cases[i].label), found[i]);
-  const Counts micro = matrix.micro(o.negative);
+  const Counts micro = matrix.micro(negative);
   std::string text = fmt::format("accuracy     {:.2f}%\nmacro F1     {:.2f}%\nmicro        precision {:.2f}%, recall {:.2f}%, F1 {:.2f}%{}\n",
                                  100 * matrix.accuracy(), 100 * matrix.macro_f1(), 100 * micro.precision(), 100 * micro.recall(),
-                                 100 * micro.f1(), o.negative.empty() ? "" : " (of the positive classes)");
+                                 100 * micro.f1(), negative.empty() ? "" : " (of the positive classes)");
   text += fmt::format("Matthews     {:.4f}\ncases        {}\n\n{}", matrix.matthews(), matrix.total(), matrix.report());
   show(o, text, {{"accuracy", 100 * matrix.accuracy()}, {"macro_f1", 100 * matrix.macro_f1()}, {"micro", json_of(micro)},
                  {"matthews", matrix.matthews()}, {"total", matrix.total()}});
@@ -216,6 +232,8 @@ void add_score_command(Command app) {
   sub.add_option("--threshold", o->threshold, "above this score, an answer counts as none").type_name("X").show_default();
   add_skip_bad(add_task(command, o, "bioasq", "Strict and lenient accuracy and MRR of factoid answers (BioASQ)", "BioASQ JSON, or {\"id\": [\"first\", \"second\"], ...}",
                         "BioASQ JSON", score_bioasq), o);
+  add_task(command, o, "chemprot", "Precision, recall and F1 of relations (BioCreative VI ChemProt, BioCreative VII DrugProt)",
+           "article TAB class TAB Arg1:T1 TAB Arg2:T2", "the same, or the file of relations", score_relations);
   sub = add_task(command, o, "classify", "Accuracy, F1 and Matthews correlation of classes", "a label a line, or JSON lines",
                  "JSON lines or tab-separated columns", score_classes);
   add_fields(sub, o);
@@ -230,6 +248,7 @@ void add_score_command(Command app) {
       "  triax score ner predicted.tsv test.tsv\n"
       "  triax score squad predictions.json dev-v1.1.json\n"
       "  triax score squad2 predictions.json dev-v2.0.json --no-answer null_odds.json --threshold -1.5\n"
+      "  triax score chemprot predictions.tsv chemprot_test_gold_standard.tsv\n"
       "  triax score classify predicted.jsonl test.jsonl --negative false");
 }
 

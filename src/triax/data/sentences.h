@@ -20,6 +20,8 @@ class SentenceSplitter {
   // The sentences of valid UTF-8 text, without the white space around them, none empty. Valid until
   // the next call.
   const std::vector<std::string_view>& split(std::string_view text);
+  // What they are pieces of: the text of the last call, byte for byte but for line ends.
+  std::string_view text() const { return unwrapped_; }
 
  private:
   struct Breaker;

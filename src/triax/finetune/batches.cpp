@@ -1,6 +1,7 @@
 #include "triax/finetune/batches.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "triax/base/error.h"
 
@@ -87,10 +88,46 @@ struct Targets {
   }
 };
 
+// Where each rank's part of a list begins, and the last one's ends: parts of about as many tokens.
+std::vector<size_t> parts_of(std::span<const int64_t> tokens, int ranks) {
+  const int64_t all = std::accumulate(tokens.begin(), tokens.end(), int64_t{0});
+  std::vector<size_t> begins;
+  int64_t before = 0;
+  for (size_t i = 0; i < tokens.size(); before += tokens[i++])
+    while (static_cast<int64_t>(begins.size()) * all <= before * ranks && begins.size() < static_cast<size_t>(ranks)) begins.push_back(i);
+  begins.resize(static_cast<size_t>(ranks) + 1, tokens.size());
+  return begins;
+}
+
+// Every rank fills in its part of what is zero elsewhere; the sum is everything.
+std::vector<Logits> predict_shared(const Bert& model, std::span<const Example> examples, int64_t tokens, BatchMemory& memory,
+                                   const std::function<void(uint64_t)>& progress, Communicator& ranks) {
+  const bool by_token = model.head().head == BertHead::tokens || model.head().head == BertHead::spans;
+  const auto outputs = static_cast<size_t>(model.head().outputs());
+  std::vector<int64_t> lengths;
+  std::vector<size_t> offsets = {0};
+  for (const Example& e : examples) {
+    lengths.push_back(static_cast<int64_t>(e.ids.size()));
+    offsets.push_back(offsets.back() + outputs * (by_token ? e.ids.size() : 1));
+  }
+  const auto begins = parts_of(lengths, ranks.size());
+  const auto rank = static_cast<size_t>(ranks.rank());
+  const size_t begin = begins[rank], count = begins[rank + 1] - begin;
+  std::vector<float> all(offsets.back());
+  const auto mine = predict_all(model, examples.subspan(begin, count), tokens, memory, progress);
+  for (size_t i = 0; i < count; ++i) std::copy(mine[i].begin(), mine[i].end(), all.begin() + static_cast<std::ptrdiff_t>(offsets[begin + i]));
+  ranks.all_reduce({all.data(), {static_cast<int64_t>(all.size())}, DType::f32});
+  std::vector<Logits> out;
+  for (size_t i = 0; i < examples.size(); ++i)
+    out.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(offsets[i]), all.begin() + static_cast<std::ptrdiff_t>(offsets[i + 1]));
+  return out;
+}
+
 }  // namespace
 
 std::vector<Logits> predict_all(const Bert& model, std::span<const Example> examples, int64_t tokens, BatchMemory& memory,
-                                const std::function<void(uint64_t)>& progress) {
+                                const std::function<void(uint64_t)>& progress, Communicator* ranks) {
+  if (ranks && ranks->size() > 1) return predict_shared(model, examples, tokens, memory, progress, *ranks);
   std::vector<Logits> out;
   out.reserve(examples.size());
   PackedBatch batch;
@@ -123,7 +160,7 @@ std::vector<float> class_weights(std::span<const Example> examples, int64_t num_
 }
 
 double train_batch(const Bert& model, std::span<const Example> examples, std::span<const size_t> firsts, std::span<const float> weights_of_classes,
-                   int64_t tokens, TokenLayout layout, BatchMemory& memory) {
+                   int64_t tokens, TokenLayout layout, BatchMemory& memory, const Communicator* ranks) {
   std::vector<float> all;
   for (const size_t first : firsts)
     for (int64_t j = 0; j < examples[first].group; ++j) weigh(examples[first + static_cast<size_t>(j)], model, weights_of_classes, all);
@@ -140,17 +177,25 @@ double train_batch(const Bert& model, std::span<const Example> examples, std::sp
     BertInput input = batch.input();
     const int64_t first_token = layout.first_token;
     layout.spans = input.layout.spans;
-    layout.max_length = input.layout.max_length;
     input.layout = layout;
     loss += model.train({}, input, targets.view(), memory.for_batch(model, batch, true));
     layout.first_token = first_token + batch.tokens();
     batch.clear();
     targets = {};
   };
-  for (const size_t first : firsts) {
-    int64_t group_tokens = 0;
-    for (int64_t j = 0; j < examples[first].group; ++j) group_tokens += static_cast<int64_t>(examples[first + static_cast<size_t>(j)].ids.size());
-    if (batch.tokens() + group_tokens > tokens) run();
+  std::vector<int64_t> group_tokens(firsts.size());
+  for (size_t i = 0; i < firsts.size(); ++i)
+    for (int64_t j = 0; j < examples[firsts[i]].group; ++j) {
+      const auto length = static_cast<int64_t>(examples[firsts[i] + static_cast<size_t>(j)].ids.size());
+      group_tokens[i] += length;
+      layout.max_length = std::max(layout.max_length, length);  // of the whole step: dropout's masks depend on it
+    }
+  const auto begins = parts_of(group_tokens, ranks ? ranks->size() : 1);
+  const auto rank = static_cast<size_t>(ranks ? ranks->rank() : 0);
+  layout.first_token += std::accumulate(group_tokens.begin(), group_tokens.begin() + static_cast<std::ptrdiff_t>(begins[rank]), int64_t{0});
+  for (size_t i = begins[rank]; i < begins[rank + 1]; ++i) {
+    const size_t first = firsts[i];
+    if (batch.tokens() + group_tokens[i] > tokens) run();
     for (int64_t j = 0; j < examples[first].group; ++j) {
       const Example& e = examples[first + static_cast<size_t>(j)];
       batch.add(e);

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "triax/comm/communicator.h"
 #include "triax/finetune/task.h"
 #include "triax/models/bert.h"
 
@@ -38,17 +39,18 @@ class BatchMemory {
 };
 
 // The logits of every example, in order, computed `tokens` at a time. `progress` is told how many examples
-// are done. An example alone may be longer than `tokens`.
+// are done. An example alone may be longer than `tokens`. With `ranks` each of them computes its part, and all get all.
 std::vector<Logits> predict_all(const Bert& model, std::span<const Example> examples, int64_t tokens, BatchMemory& memory,
-                                const std::function<void(uint64_t)>& progress = {});
+                                const std::function<void(uint64_t)>& progress = {}, Communicator* ranks = nullptr);
 
 // How classes count, by label: all alike, or by the inverse of how frequent they are (their mean over the
 // examples is 1). Labels below 0 do not count.
 std::vector<float> class_weights(std::span<const Example> examples, int64_t num_labels, ClassWeights which);
 
 // Adds the gradients of the mean loss over the examples, whole groups given by their first ones, in
-// micro-batches of about `tokens`. `layout` tells seed, step and the first token's number. Returns the loss.
+// micro-batches of about `tokens`. `layout` tells seed, step and the first token's number. Returns the loss. With `ranks`
+// each of them takes its part of the examples; gradients and loss are the part's, to be summed.
 double train_batch(const Bert& model, std::span<const Example> examples, std::span<const size_t> firsts, std::span<const float> weights_of_classes,
-                   int64_t tokens, TokenLayout layout, BatchMemory& memory);
+                   int64_t tokens, TokenLayout layout, BatchMemory& memory, const Communicator* ranks = nullptr);
 
 }  // namespace triax::finetune

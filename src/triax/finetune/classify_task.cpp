@@ -8,6 +8,7 @@
 #include "triax/base/json.h"
 #include "triax/finetune/task.h"
 #include "triax/tasks/cases.h"
+#include "triax/tasks/chemprot.h"
 #include "triax/tasks/class_score.h"
 #include "triax/tasks/relation.h"
 #include "triax/text/model_input.h"
@@ -19,6 +20,7 @@ using namespace tasks;
 
 struct CaseSet : TaskSet {
   CaseFile file;
+  bool chemprot = false;  // of BioCreative's files
 };
 
 class ClassifyTask : public Task {
@@ -31,6 +33,7 @@ class ClassifyTask : public Task {
     }
     check(labels.size() >= 2, "{}: {} classes cannot be told apart; at least 2 are needed", options.data.train, labels.size());
     labels_ = LabelSet(std::move(labels));
+    if (options.kind == TaskKind::relation && options.task.negative.empty() && labels_.find("false") >= 0) options_.task.negative = {"false"};
     for (const std::string& name : options.task.negative)
       check(labels_.find(name) >= 0, "task.negative: \"{}\" is none of the classes {}", name, fmt::join(labels_.names(), ", "));
   }
@@ -46,6 +49,10 @@ class ClassifyTask : public Task {
   std::unique_ptr<TaskSet> parse(const std::string& text, const std::filesystem::path& path, bool labelled) const override {
     auto set = std::make_unique<CaseSet>();
     set->file = parse_file(text, path, labelled);
+    set->chemprot = is_chemprot(path);
+    if (set->file.out_of_reach > 0)
+      set->notes.push_back(fmt::format("{}: {} relations are out of reach (not within one sentence, or of names within each other); they count as not found",
+                                       path.string(), set->file.out_of_reach));
     if (labelled && !is_choice() && !is_number()) labels_.remove_unknown(set->file, path, {.skip_bad = options_.data.skip_bad});
     int64_t cut = 0;
     for (size_t i = 0; i < set->file.cases.size(); ++i) add(set->file.cases[i], static_cast<int64_t>(i), *set, cut);
@@ -84,6 +91,7 @@ class ClassifyTask : public Task {
 
   std::pair<std::string, std::string> official_predictions(const TaskSet& base, const std::vector<Logits>& logits) const override {
     const auto& set = static_cast<const CaseSet&>(base);
+    if (set.chemprot) return {"predictions.tsv", chemprot_relations(set, logits)};
     std::string out = "index\tprediction\n";
     int64_t index = 0;
     for_each_case(set, logits, [&](const TextCase&, const std::vector<float>& x) {
@@ -96,6 +104,7 @@ class ClassifyTask : public Task {
  private:
   bool is_choice() const { return options_.kind == TaskKind::choice; }
   bool is_number() const { return options_.kind == TaskKind::regress; }
+  bool is_chemprot(const std::filesystem::path& path) const { return options_.kind == TaskKind::relation && is_chemprot_abstracts(path); }
   std::string name_of(size_t best) const { return is_choice() ? std::to_string(best) : labels_.names()[best]; }
 
   CaseFile parse_file(const std::string& text, const std::filesystem::path& path, bool labelled) const {
@@ -105,7 +114,7 @@ class ClassifyTask : public Task {
     reading.need_label = labelled;
     reading.need_number = is_number();
     if (is_choice() && options_.data.choices.empty()) return parse_race(text, path, reading);
-    CaseFile file = parse_cases(text, path, reading);
+    CaseFile file = is_chemprot(path) ? parse_chemprot(text, path, reading) : parse_cases(text, path, reading);
     if (options_.kind == TaskKind::relation) check_marks(file, path, reading);
     if (options_.task.chemprot_groups && labelled)
       for (TextCase& c : file.cases) c.label = chemprot_group(c.label);
@@ -146,6 +155,15 @@ class ClassifyTask : public Task {
     }
   }
 
+  std::string chemprot_relations(const CaseSet& set, const std::vector<Logits>& logits) const {
+    std::string out;
+    for_each_case(set, logits, [&](const TextCase& c, const std::vector<float>& x) {
+      const std::string& label = labels_.names()[static_cast<size_t>(std::max_element(x.begin(), x.end()) - x.begin())];
+      if (std::find(options_.task.negative.begin(), options_.task.negative.end(), label) == options_.task.negative.end()) out += chemprot_line(c.id, label);
+    });
+    return out;
+  }
+
   Score score_classes(const CaseSet& set, const std::vector<Logits>& logits) const {
     ConfusionMatrix matrix(labels_);
     Score score;
@@ -156,7 +174,8 @@ class ClassifyTask : public Task {
       if (labels_[best] != c.label)
         score.mistakes.push_back({c.id, c.text + (c.pair.empty() ? "" : " | " + c.pair), c.label, labels_[best], p[static_cast<size_t>(best)]});
     });
-    const Counts micro = matrix.micro(options_.task.negative);
+    Counts micro = matrix.micro(options_.task.negative);
+    micro.gold += set.file.out_of_reach;
     const bool relation = options_.kind == TaskKind::relation, stance = options_.kind == TaskKind::stance;
     score.metric = relation ? "micro F1" : stance ? "macro F1" : "accuracy";
     score.numbers = {{"accuracy", 100 * matrix.accuracy()}, {"macro F1", 100 * matrix.macro_f1()}, {"micro precision", 100 * micro.precision()},

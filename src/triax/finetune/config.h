@@ -15,6 +15,7 @@ TaskKind task_kind_from(std::string_view name);
 std::string_view task_name(TaskKind kind);
 
 enum class ClassWeights { none, balanced };
+enum class TuningPrecision { fp32, bf16 };
 
 struct ModelSection {
   std::string path;
@@ -63,7 +64,7 @@ struct TaskSection {
   template <class V>
   void visit(V& v) {
     v("subtokens", subtokens, "ner: label the first sub-token of a word, or all", {"first", "all"});
-    v("negative", negative, "relation: classes that the micro F1 leaves out");
+    v("negative", negative, "relation: classes that the micro F1 leaves out; empty: \"false\", if there is one");
     v("chemprot_groups", chemprot_groups, "relation: ChemProt's types as its groups CPR:3 to CPR:9; all others are \"false\"");
     v("no_answer", no_answer, "qa: questions may have no answer (SQuAD 2.0)");
     v("n_best", n_best, "qa: starts and ends looked at, and answers kept").at_least(1);
@@ -76,6 +77,7 @@ struct TrainSection {
   double learning_rate = 5e-5, head_learning_rate = 0, warmup = 0.1, weight_decay = 0.01, clip_gradient = 1.0, beta2 = 0.999;
   Decay decay = Decay::linear;
   ClassWeights class_weights = ClassWeights::none;
+  TuningPrecision precision = TuningPrecision::fp32;
   std::vector<int64_t> seeds = {1};
 
   template <class V>
@@ -92,6 +94,7 @@ struct TrainSection {
     v("clip_gradient", clip_gradient, "largest gradient norm; 0: any").at_least(0);
     v("beta2", beta2, "of AdamW").between(0, 1);
     v("class_weights", class_weights, "balanced: classes count by the inverse of how frequent they are", {"none", "balanced"});
+    v("precision", precision, "of matrix products and activations; weights, sums and losses are fp32 in both", {"fp32", "bf16"});
     v("seeds", seeds, "one run each; results are their mean and deviation").at_least(0);
   }
 };

@@ -31,7 +31,7 @@ int64_t tokens_of(const std::vector<Example>& batch) {
 }
 
 // Of forward and backward: twice as many products as forward, two operations each.
-double training_flops(const BertConfig& model, const std::vector<Example>& batch) {
+double training_flops(const ModelConfig& model, const std::vector<Example>& batch) {
   const auto h = static_cast<double>(model.hidden_size), f = static_cast<double>(model.ffn_size());
   double sum = 0;
   for (const Example& e : batch) {

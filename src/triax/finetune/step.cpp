@@ -18,11 +18,16 @@ std::vector<double> rates_of_units(const Parameters& parameters, const StepSetti
 }  // namespace
 
 double tuning_step(Bert& model, Optimizer& optimizer, std::span<const Example> examples, std::span<const size_t> firsts,
-                   std::span<const float> weights_of_classes, const StepSettings& settings, const TokenLayout& layout, BatchMemory& memory) {
+                   std::span<const float> weights_of_classes, const StepSettings& settings, const TokenLayout& layout, BatchMemory& memory,
+                   Communicator* ranks) {
   const Context context;
   Parameters& parameters = model.parameters();
   fill(context, parameters.flat_gradient(), 0);
-  const double loss = train_batch(model, examples, firsts, weights_of_classes, settings.micro_batch_tokens, layout, memory);
+  double loss = train_batch(model, examples, firsts, weights_of_classes, settings.micro_batch_tokens, layout, memory, ranks);
+  if (ranks) {
+    ranks->all_reduce(parameters.flat_gradient());
+    ranks->all_reduce({&loss, {1}, DType::f64});
+  }
   const GradientSquares squares = gradient_squares(context, parameters, true);
   check(std::isfinite(squares.sum) && std::isfinite(loss), "step {}: the gradient of {} is not finite; a smaller train.learning_rate may help", layout.step,
         squares.not_finite);

@@ -15,8 +15,9 @@ struct StepSettings {
 };
 
 // The mean loss over the examples, whole groups given by their first ones; the weights are changed by its gradient.
-// `layout` tells seed and step. Throws Error naming the tensor when a gradient is not finite.
+// `layout` tells seed and step. With `ranks` each of them computes the gradient of its part. Throws Error naming the tensor when a gradient is not finite.
 double tuning_step(Bert& model, Optimizer& optimizer, std::span<const Example> examples, std::span<const size_t> firsts,
-                   std::span<const float> weights_of_classes, const StepSettings& settings, const TokenLayout& layout, BatchMemory& memory);
+                   std::span<const float> weights_of_classes, const StepSettings& settings, const TokenLayout& layout, BatchMemory& memory,
+                   Communicator* ranks = nullptr);
 
 }  // namespace triax::finetune

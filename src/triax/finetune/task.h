@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "triax/finetune/config.h"
-#include "triax/models/bert_config.h"
+#include "triax/models/bert_head.h"
 #include "triax/tasks/class_score.h"
 #include "triax/tasks/records.h"
 

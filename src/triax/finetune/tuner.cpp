@@ -7,7 +7,7 @@
 #include <cmath>
 #include <map>
 #include <numeric>
-#include <optional>
+#include <memory>
 
 #include "triax/base/config.h"
 #include "triax/base/error.h"
@@ -26,6 +26,21 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
+
+// Of several ranks one speaks and writes.
+bool leads(const Communicator* ranks) { return !ranks || ranks->rank() == 0; }
+void wait_for_all(Communicator* ranks) {
+  if (ranks) ranks->barrier();
+}
+
+std::unique_ptr<Progress> show_progress(const Communicator* ranks, std::string label, uint64_t total) {
+  return leads(ranks) ? std::make_unique<Progress>(std::move(label), total, ProgressOptions{.unit = "examples"}) : nullptr;
+}
+
+std::vector<Logits> predict_set(const Bert& model, const TaskSet& set, const std::string& name, int64_t tokens, BatchMemory& memory, Communicator* ranks) {
+  const auto progress = show_progress(ranks, name, set.examples.size());
+  return predict_all(model, set.examples, tokens, memory, [&](uint64_t done) { if (progress) progress->update(done); }, ranks);
+}
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
@@ -79,25 +94,29 @@ std::string identity(TaskKind kind, FinetuneConfig config) {
 
 class SeedRun {
  public:
-  SeedRun(TaskKind kind, const FinetuneConfig& config, const Task& task, const Tokenizer& tokenizer, const TaskSet& train, const TaskSet& dev, int64_t seed)
-      : kind_(kind), config_(config), task_(task), tokenizer_(tokenizer), train_(train), dev_(dev), seed_(seed),
+  SeedRun(TaskKind kind, const FinetuneConfig& config, const Task& task, const Tokenizer& tokenizer, const TaskSet& train, const TaskSet& dev, int64_t seed, Communicator* ranks)
+      : kind_(kind), config_(config), task_(task), tokenizer_(tokenizer), train_(train), dev_(dev), seed_(seed), ranks_(ranks),
         folder_(fs::path(config.output.dir) / fmt::format("seed-{}", seed)), identity_(identity(kind, config)) {}
 
   std::vector<EpochRecord> run(const std::function<void(int64_t)>& after_epoch) {
     fs::create_directories(folder_);
     load_state();
     if (state_.done) {
-      log_info("seed {}: is done already", seed_);
+      if (leads(ranks_)) log_info("seed {}: is done already", seed_);
       return state_.epochs;
     }
     prepare();
+    wait_for_all(ranks_);  // until all have read what the first one will write over
     while (state_.epoch < config_.train.epochs && !gave_up()) {
       one_epoch();
       if (after_epoch) after_epoch(state_.epoch);
     }
     state_.done = true;
-    write_file_atomic(folder_ / "state.json", json_of(state_, identity_).dump(1) + "\n");
-    fs::remove(weights_file(state_.epoch));
+    if (leads(ranks_)) {
+      write_file_atomic(folder_ / "state.json", json_of(state_, identity_).dump(1) + "\n");
+      fs::remove(weights_file(state_.epoch));
+    }
+    wait_for_all(ranks_);  // until the best model is written
     return state_.epochs;
   }
   int64_t best_epoch() const { return state_.best_epoch; }
@@ -118,7 +137,7 @@ class SeedRun {
 
   void prepare() {
     std::vector<std::string> fresh;
-    model_ = load_for_tuning(config_.model.path, task_, static_cast<uint64_t>(seed_), fresh);
+    model_ = load_for_tuning(config_.model.path, task_, static_cast<uint64_t>(seed_), config_.train.precision, fresh);
     if (!fresh.empty()) log_debug("seed {}: {} tensors of the head are new", seed_, fresh.size());
     const AdamWConfig adamw{.beta1 = 0.9, .beta2 = config_.train.beta2, .epsilon = 1e-8, .weight_decay = config_.train.weight_decay};
     optimizer_ = std::make_unique<Optimizer>(model_->parameters(), adamw);
@@ -134,7 +153,7 @@ class SeedRun {
     if (config_.train.head_learning_rate > 0) head_schedule_.peak = config_.train.head_learning_rate;
     if (state_.epoch > 0) {
       load_weights();
-      log_info("seed {}: goes on after epoch {}", seed_, state_.epoch);
+      if (leads(ranks_)) log_info("seed {}: goes on after epoch {}", seed_, state_.epoch);
     }
   }
 
@@ -173,14 +192,15 @@ class SeedRun {
     for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.next_below(i)]);
     double loss = 0;
     {
-      Progress progress(fmt::format("seed {}, epoch {}/{}", seed_, epoch, config_.train.epochs), order.size(), {.unit = "examples"});
+      const auto progress = show_progress(ranks_, fmt::format("seed {}, epoch {}/{}", seed_, epoch, config_.train.epochs), order.size());
       for (size_t at = 0; at < order.size();) {
         const size_t count = std::min(order.size() - at, static_cast<size_t>(config_.train.batch_size));
         const double step_loss = step({order.data() + at, count});
         loss += step_loss;
         at += count;
-        progress.add(count);
-        progress.note(fmt::format("loss {:.4f}", step_loss));
+        if (!progress) continue;
+        progress->add(count);
+        progress->note(fmt::format("loss {:.4f}", step_loss));
       }
     }
     const double train_seconds = seconds_since(begin);
@@ -191,10 +211,11 @@ class SeedRun {
                              static_cast<double>(state_.tokens - tokens_before) / train_seconds});
     if (better) {
       state_.best = dev.value, state_.best_epoch = epoch, state_.bad_epochs = 0;
-      write_tuned_model(best(), *model_, task_, tokenizer_, kind_, config_);
+      if (leads(ranks_)) write_tuned_model(best(), *model_, task_, tokenizer_, kind_, config_);
     } else {
       ++state_.bad_epochs;
     }
+    if (!leads(ranks_)) return;
     save_state();
     fmt::print("seed {}  epoch {:>2}  loss {:.4f}  dev {} {:.2f}{}  {:.0f} tokens/s  {}\n", seed_, epoch, state_.epochs.back().loss, dev.metric, dev.value,
                better ? " *" : "  ", state_.epochs.back().tokens_per_second, format_duration(state_.epochs.back().seconds));
@@ -210,15 +231,14 @@ class SeedRun {
                                 .head_learning_rate = head_schedule_.at(state_.step),
                                 .clip_gradient = config_.train.clip_gradient,
                                 .micro_batch_tokens = config_.train.micro_batch_tokens};
-    const double loss = tuning_step(*model_, *optimizer_, train_.examples, firsts, weights_, settings, layout, memory_);
+    const double loss = tuning_step(*model_, *optimizer_, train_.examples, firsts, weights_, settings, layout, memory_, ranks_);
     for (const size_t first : firsts)
       for (int64_t j = 0; j < train_.examples[first].group; ++j) state_.tokens += static_cast<int64_t>(train_.examples[first + static_cast<size_t>(j)].ids.size());
     return loss;
   }
 
   Score evaluate(const TaskSet& set) {
-    Progress progress("dev", set.examples.size(), {.unit = "examples"});
-    return task_.score(set, predict_all(*model_, set.examples, config_.train.micro_batch_tokens, memory_, [&](uint64_t done) { progress.update(done); }));
+    return task_.score(set, predict_set(*model_, set, "dev", config_.train.micro_batch_tokens, memory_, ranks_));
   }
 
   TaskKind kind_;
@@ -227,6 +247,7 @@ class SeedRun {
   const Tokenizer& tokenizer_;
   const TaskSet &train_, &dev_;
   int64_t seed_;
+  Communicator* ranks_;
   fs::path folder_;
   std::string identity_;
   State state_;
@@ -240,15 +261,16 @@ class SeedRun {
 };
 
 // The best checkpoint on a set; its predictions are written beside it.
-Score score_best(const fs::path& best, const TaskSet& set, const std::string& name, int64_t tokens) {
+Score score_best(const fs::path& best, const TaskSet& set, const std::string& name, int64_t tokens, Communicator* ranks) {
   const TunedModel tuned = load_tuned_model(best);
   BatchMemory memory;
-  Progress progress(name, set.examples.size(), {.unit = "examples"});
-  const auto logits = predict_all(*tuned.model, set.examples, tokens, memory, [&](uint64_t done) { progress.update(done); });
-  const fs::path folder = best.parent_path();
-  write_file_atomic(folder / (name + ".jsonl"), tuned.task->predictions(set, logits));
-  const auto [file, text] = tuned.task->official_predictions(set, logits);
-  write_file_atomic(folder / (name + "-" + file), text);
+  const auto logits = predict_set(*tuned.model, set, name, tokens, memory, ranks);
+  if (leads(ranks)) {
+    const fs::path folder = best.parent_path();
+    write_file_atomic(folder / (name + ".jsonl"), tuned.task->predictions(set, logits));
+    const auto [file, text] = tuned.task->official_predictions(set, logits);
+    write_file_atomic(folder / (name + "-" + file), text);
+  }
   Score score = tuned.task->score(set, logits);
   std::stable_sort(score.mistakes.begin(), score.mistakes.end(), [](const Mistake& a, const Mistake& b) { return a.confidence > b.confidence; });
   return score;
@@ -274,29 +296,33 @@ Spread spread_of(const std::vector<double>& values) {
   return spread;
 }
 
-TuningResult run_tuning(TaskKind kind, const FinetuneConfig& config, const std::function<void(int64_t)>& after_epoch) {
+TuningResult run_tuning(TaskKind kind, const FinetuneConfig& config, const std::function<void(int64_t)>& after_epoch, Communicator* ranks) {
   check_config(config);
   const auto tokenizer = load_tokenizer(vocabulary_of(config.model.path));
   const auto task = make_task({kind, config.model, config.data, config.task}, *tokenizer, {});
   const auto train = task->read(config.data.train, true), dev = task->read(config.data.dev, true);
-  tell(*train, config.data.train);
-  tell(*dev, config.data.dev);
   std::unique_ptr<TaskSet> test;
-  if (!config.data.test.empty()) test = task->read(config.data.test, true), tell(*test, config.data.test);
+  if (!config.data.test.empty()) test = task->read(config.data.test, true);
+  if (leads(ranks)) {
+    tell(*train, config.data.train);
+    tell(*dev, config.data.dev);
+    if (test) tell(*test, config.data.test);
+  }
   check(!train->examples.empty(), "{}: there is nothing to train on", config.data.train);
-  fmt::print("{} records to train on, {} for dev, {} for test; {}\n", train->records, dev->records, test ? test->records : 0,
+  if (leads(ranks)) fmt::print("{} records to train on, {} for dev, {} for test; {}\n", train->records, dev->records, test ? test->records : 0,
              task->labels().empty() ? "no classes" : fmt::format("{} labels", task->labels().size()));
 
   TuningResult result{kind, config, {}};
   for (const int64_t seed : config.train.seeds) {
-    SeedRun run(kind, result.config, *task, *tokenizer, *train, *dev, seed);
+    SeedRun run(kind, result.config, *task, *tokenizer, *train, *dev, seed, ranks);
     SeedResult& r = result.seeds.emplace_back();
     r.seed = seed;
     r.epochs = run.run(after_epoch);
     r.best_epoch = run.best_epoch();
-    r.dev = score_best(run.best(), *dev, "dev", config.train.micro_batch_tokens);
-    if (test) r.test = score_best(run.best(), *test, "test", config.train.micro_batch_tokens);
+    r.dev = score_best(run.best(), *dev, "dev", config.train.micro_batch_tokens, ranks);
+    if (test) r.test = score_best(run.best(), *test, "test", config.train.micro_batch_tokens, ranks);
   }
+  if (!leads(ranks)) return result;
   write_file_atomic(fs::path(config.output.dir) / "results.json", results_json(result));
   write_file_atomic(fs::path(config.output.dir) / "report.html", tuning_report(result));
   return result;

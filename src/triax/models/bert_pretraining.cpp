@@ -1,5 +1,4 @@
-#include "triax/models/bert_pretraining.h"
-
+// What a BERT is pretrained by: masked tokens, and the order of two texts.
 #include <algorithm>
 #include <cmath>
 
@@ -7,6 +6,7 @@
 #include "triax/kernels/elementwise.h"
 #include "triax/kernels/embedding.h"
 #include "triax/kernels/layernorm.h"
+#include "triax/models/bert.h"
 
 namespace triax {
 namespace {
@@ -22,41 +22,8 @@ BertHeadWorkspace first_masked(const BertHeadWorkspace& w, int64_t count) {
 
 }  // namespace
 
-BertPretraining::BertPretraining(const StageShape& shape, bool with_gradients, Sharding sharding)
-    : StageModel(shape, with_gradients, sharding) {
-  check(shape.config.is_bert(), "model.kind = \"gpt\" is not a BERT");
-}
-
-StageLoss BertPretraining::head_forward(const Context& context, const MicroBatch& batch, float loss_scale, bool with_gradient,
-                                        StageStash& stash, StageWorkspace& workspace) const {
-  Tensor hidden = stash.inputs.back();  // of all tokens, from here on
-  if (!shape_.config.post_norm) {
-    final_norm_forward(context, stash, workspace);
-    hidden = workspace.final_norm;
-  } else if (shape_.parallel.splits_tokens()) {
-    shape_.parallel.gather(hidden, workspace.final_norm);
-    hidden = workspace.final_norm;
-  }
-  if (with_gradient) fill(context, stash.gradient, 0);
-  StageLoss loss;
-  loss.tokens = masked_loss(context, batch, hidden, loss_scale, with_gradient, stash, workspace);
-  loss.order = order_loss(context, batch, hidden, loss_scale, with_gradient, stash, workspace);
-  if (with_gradient && !shape_.config.post_norm) final_norm_backward(context, stash.gradient, stash);
-  return loss;
-}
-
-// values [m, h] become the given rows' gradient, on the rank that has them: no row is given twice.
-void BertPretraining::add_rows(const Context& context, const Tensor& rows, const Tensor& values, int64_t n,
-                               const Tensor& gradient) const {
-  const int64_t first = shape_.parallel.first_row(n), count = gradient.dim(0);
-  for (int64_t i = 0; i < rows.numel(); ++i) {
-    const int64_t row = rows.data<int32_t>()[i] - first;
-    if (row >= 0 && row < count) convert(context, values.narrow(0, i, 1), gradient.narrow(0, row, 1));
-  }
-}
-
-double BertPretraining::masked_loss(const Context& context, const MicroBatch& batch, const Tensor& hidden, float loss_scale,
-                                    bool with_gradient, StageStash& stash, StageWorkspace& workspace) const {
+double Bert::masked_loss(const Context& context, const MicroBatch& batch, const Tensor& hidden, float loss_scale,
+                         bool with_gradient, StageStash& stash, StageWorkspace& workspace) const {
   const BertHeadWorkspace& w = workspace.bert;
   const auto weights = batch.weights.span<float>();
   const int32_t* targets = batch.targets.data<int32_t>();
@@ -79,14 +46,18 @@ double BertPretraining::masked_loss(const Context& context, const MicroBatch& ba
   return loss;
 }
 
-double BertPretraining::masked_chunk(const Context& context, const Tensor& hidden, float loss_scale, const BertHeadWorkspace& w,
-                                     LmHeadWorkspace& logits, const Tensor& gradient) const {
-  const Activation activation = shape_.config.activation;
+// What the decoder sees of w.rows: norm(activation(dense(x))).
+void Bert::transform_masked(const Context& context, const Tensor& hidden, const BertHeadWorkspace& w) const {
   embedding_forward(context, w.rows, hidden, 0, w.gathered);
-  linear_activation_forward(context, w.gathered, weight(layout_.transform_weight), weight(layout_.transform_bias), activation,
-                            w.transform_pre, w.transformed);
+  linear_activation_forward(context, w.gathered, weight(layout_.transform_weight), weight(layout_.transform_bias),
+                            shape_.config.activation, w.transform_pre, w.transformed);
   layernorm_forward(context, w.transformed, weight(layout_.masked_norm_weight), weight(layout_.masked_norm_bias), epsilon(),
                     w.normed, w.mean, w.rstd);
+}
+
+double Bert::masked_chunk(const Context& context, const Tensor& hidden, float loss_scale, const BertHeadWorkspace& w,
+                          LmHeadWorkspace& logits, const Tensor& gradient) const {
+  transform_masked(context, hidden, w);
   const bool backward = gradient.defined();
   LmHead::Gradients gradients{w.normed, {}, {}};
   if (backward) gradients.dtable = gradient_of(layout_.token_table), gradients.dbias = gradient_of(layout_.decoder_bias);
@@ -97,28 +68,23 @@ double BertPretraining::masked_chunk(const Context& context, const Tensor& hidde
   if (shape_.parallel.size() > 1) shape_.parallel.group->all_reduce(d);
   layernorm_backward(context, d, w.transformed, weight(layout_.masked_norm_weight), w.mean, w.rstd, d, false,
                      gradient_of(layout_.masked_norm_weight), gradient_of(layout_.masked_norm_bias));
-  activation_backward(context, activation, w.transform_pre, d, d);
+  activation_backward(context, shape_.config.activation, w.transform_pre, d, d);
   linear_backward_weight(context, d, w.gathered, gradient_of(layout_.transform_weight), gradient_of(layout_.transform_bias));
   linear_backward_input(context, d, weight(layout_.transform_weight), w.transformed);
   add_rows(context, w.rows, w.transformed, hidden.dim(0), gradient);
   return loss;
 }
 
-double BertPretraining::order_loss(const Context& context, const MicroBatch& batch, const Tensor& hidden, float loss_scale,
-                                   bool with_gradient, StageStash& stash, StageWorkspace& workspace) const {
+double Bert::order_loss(const Context& context, const MicroBatch& batch, const Tensor& hidden, float loss_scale,
+                        bool with_gradient, StageStash& stash, StageWorkspace& workspace) const {
   const auto b = static_cast<int64_t>(batch.layout.spans.size());
   const BertHeadWorkspace& w = workspace.bert;
   check(b <= w.first.dim(0) && batch.order.numel() == b, "a micro-batch of {} texts has {} orders, and room for {}", b,
         batch.order.numel(), w.first.dim(0));
   const Tensor rows = w.first_rows.narrow(0, 0, b), first = w.first.narrow(0, 0, b), pooled = w.pooled.narrow(0, 0, b);
   const Tensor tanh = w.pooled_f32.narrow(0, 0, b);
-  for (int64_t i = 0; i < b; ++i) rows.data<int32_t>()[i] = static_cast<int32_t>(batch.layout.spans[static_cast<size_t>(i)].start);
   need(layout_.order_unit);
-  embedding_forward(context, rows, hidden, 0, first);
-  linear_forward(context, first, weight(layout_.pooler_weight), weight(layout_.pooler_bias), pooled);
-  convert(context, pooled, tanh);
-  for (float& x : tanh.span<float>()) x = std::tanh(x);
-  convert(context, tanh, pooled);
+  pool(context, batch, hidden, rows, first, pooled, tanh);
   LmHead::Gradients gradients{pooled, {}, {}};
   if (with_gradient) {
     need_gradients(layout_.order_unit);
@@ -128,13 +94,8 @@ double BertPretraining::order_loss(const Context& context, const MicroBatch& bat
                                                      loss_scale, workspace.bert.order, with_gradient ? &gradients : nullptr, {},
                                                      weight(layout_.order_bias));
   if (!with_gradient) return loss;
-  const Tensor dpooled = w.dpooled.narrow(0, 0, b);
-  convert(context, pooled, dpooled);  // pooled holds its own gradient by now
-  for (int64_t i = 0; i < dpooled.numel(); ++i) dpooled.data<float>()[i] *= 1 - tanh.data<float>()[i] * tanh.data<float>()[i];
-  convert(context, dpooled, pooled);
-  linear_backward_weight(context, pooled, first, gradient_of(layout_.pooler_weight), gradient_of(layout_.pooler_bias));
-  linear_backward_input(context, pooled, weight(layout_.pooler_weight), first);
-  add_rows(context, rows, first, hidden.dim(0), stash.gradient);
+  // pooled holds its own gradient by now
+  pool_backward(context, pooled, rows, first, tanh, w.dpooled.narrow(0, 0, b), hidden.dim(0), stash.gradient);
   added_gradients(layout_.order_unit);
   return loss;
 }

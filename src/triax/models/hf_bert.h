@@ -27,7 +27,7 @@
 namespace triax {
 
 struct HfBertConfig {
-  BertConfig model;
+  ModelConfig model = original_bert();
   BertHeadConfig head;               // as "architectures" says; none for what is no known head
   std::vector<std::string> labels;   // "id2label"; empty when the file has none
 };

@@ -76,7 +76,7 @@ HfBertConfig read_hf_bert_config(const std::filesystem::path& directory) {
   check(tanh || activation == "gelu", "{}: \"hidden_act\" is \"{}\"; triax computes \"gelu\" and \"gelu_new\"", path, activation);
 
   HfBertConfig config;
-  BertConfig& m = config.model;
+  ModelConfig& m = config.model;
   m.vocab_size = size_or(json, "vocab_size", 30522, path);
   m.hidden_size = size_or(json, "hidden_size", 768, path);
   m.num_layers = size_or(json, "num_hidden_layers", 12, path);
@@ -98,7 +98,7 @@ HfBertConfig read_hf_bert_config(const std::filesystem::path& directory) {
 }
 
 std::string hf_bert_config_json(const HfBertConfig& config) {
-  const BertConfig& m = config.model;
+  const ModelConfig& m = config.model;
   const auto architecture = std::find_if(kArchitectures.begin(), kArchitectures.end(), [&](const Architecture& a) { return a.head == config.head.head; });
   Json json = {{"architectures", Json::array({(m.post_norm ? "" : "Megatron") + std::string(architecture->name)})},
                {"model_type", m.post_norm ? "bert" : "megatron-bert"},
@@ -112,7 +112,7 @@ std::string hf_bert_config_json(const HfBertConfig& config) {
                {"attention_probs_dropout_prob", m.attention_dropout},
                {"max_position_embeddings", m.max_positions},
                {"type_vocab_size", m.num_types},
-               {"initializer_range", m.init_std},
+               {"initializer_range", m.effective_init_std()},
                {"layer_norm_eps", m.layernorm_epsilon},
                {"pad_token_id", 0},
                {"position_embedding_type", "absolute"},

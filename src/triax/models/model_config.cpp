@@ -1,7 +1,6 @@
 #include "triax/models/model_config.h"
 
 #include "triax/base/error.h"
-#include "triax/models/bert_config.h"
 
 namespace triax {
 
@@ -20,37 +19,9 @@ BlockConfig ModelConfig::block() const {
           .output_init_std = post_norm ? std : std / std::sqrt(2.0f * static_cast<float>(num_layers))};
 }
 
-BertConfig ModelConfig::bert() const {
-  return {.vocab_size = vocab_size,
-          .hidden_size = hidden_size,
-          .num_layers = num_layers,
-          .num_heads = num_heads,
-          .ffn_hidden_size = ffn_hidden_size,
-          .max_positions = max_positions,
-          .num_types = num_types,
-          .post_norm = post_norm,
-          .activation = activation,
-          .layernorm_epsilon = layernorm_epsilon,
-          .hidden_dropout = hidden_dropout,
-          .attention_dropout = attention_dropout,
-          .init_std = effective_init_std()};
-}
-
-ModelConfig model_config(const BertConfig& bert) {
-  return {.kind = ModelKind::bert,
-          .vocab_size = bert.vocab_size,
-          .hidden_size = bert.hidden_size,
-          .num_layers = bert.num_layers,
-          .num_heads = bert.num_heads,
-          .ffn_hidden_size = bert.ffn_hidden_size,
-          .max_positions = bert.max_positions,
-          .activation = bert.activation,
-          .layernorm_epsilon = bert.layernorm_epsilon,
-          .hidden_dropout = bert.hidden_dropout,
-          .attention_dropout = bert.attention_dropout,
-          .init_std = bert.init_std,
-          .num_types = bert.num_types,
-          .post_norm = bert.post_norm};
+ModelConfig original_bert() {
+  return {.kind = ModelKind::bert, .vocab_size = 30522, .max_positions = 512, .activation = Activation::gelu_erf,
+          .layernorm_epsilon = 1e-12, .post_norm = true};
 }
 
 void ModelConfig::validate(int tensor_parallel) const {

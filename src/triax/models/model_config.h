@@ -12,8 +12,6 @@ namespace triax {
 
 enum class ModelKind { gpt, bert };
 
-struct BertConfig;
-
 struct ModelConfig {
   ModelKind kind = ModelKind::gpt;
   int64_t vocab_size = 50257;
@@ -63,8 +61,6 @@ struct ModelConfig {
   }
   BlockConfig block() const;
   bool is_bert() const { return kind == ModelKind::bert; }
-  // The same as Bert (one rank, fine-tuning) and the files of Hugging Face take it.
-  BertConfig bert() const;
 
   // What no single key can tell: throws Error naming the keys and what would be right.
   void validate(int tensor_parallel = 1) const;
@@ -80,7 +76,8 @@ struct ModelConfig {
   double needed_flops_per_token(int64_t sequence_length) const;
 };
 
-ModelConfig model_config(const BertConfig& bert);
+// BERT-base as published (Devlin et al. 2019).
+ModelConfig original_bert();
 
 // Share of a BERT's tokens that are masked, as published; what its head costs is reckoned with it.
 constexpr double kMaskedShare = 0.15;

@@ -10,7 +10,7 @@ namespace triax {
 
 StageModel::StageModel(const StageShape& shape, bool with_gradients, Sharding sharding)
     : shape_(shape),
-      layout_(declare_stage(shape.config, shape.part, shape.parallel.rank(), shape.parallel.size())),
+      layout_(declare_stage(shape.config, shape.part, shape.parallel.rank(), shape.parallel.size(), shape.head)),
       head_(shape.config.hidden_size, shape.config.vocab_size,
             shape.config.padded_vocab_size(shape.parallel.size()), shape.parallel) {
   shape.config.validate(shape.parallel.size());
@@ -23,7 +23,7 @@ StageModel::StageModel(const StageShape& shape, bool with_gradients, Sharding sh
 std::vector<int> StageModel::gradient_uses(bool split_backward) const {
   std::vector<int> uses(parameters_->table().units().size(), 1);
   for (const int unit : layout_.block_units) uses[static_cast<size_t>(unit)] = split_backward ? 2 : 1;
-  if (layout_.token_unit >= 0) uses[static_cast<size_t>(layout_.token_unit)] = shape_.part.has_embedding + shape_.part.has_head;
+  if (layout_.token_unit >= 0) uses[static_cast<size_t>(layout_.token_unit)] = shape_.part.has_embedding + (shape_.part.has_head && !shape_.is_encoder());
   return uses;
 }
 

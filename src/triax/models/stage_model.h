@@ -1,11 +1,12 @@
 // The part of a model that one rank holds: a run of layers, with the embedding in front and the head behind where it
 // has them. What models share is here: the embedding, the layers, how they are laid out and run, forward and
-// backward; a model adds its head (models/gpt.h, models/bert_pretraining.h).
+// backward; a model adds its head (models/gpt.h, models/bert.h).
 #pragma once
 
 #include <memory>
 #include <vector>
 
+#include "triax/models/bert_head.h"
 #include "triax/models/model_config.h"
 #include "triax/nn/lm_head.h"
 #include "triax/nn/parameters.h"
@@ -24,6 +25,7 @@ struct MicroBatch {
   Tensor weights;                     // f32 [n] share of each token's loss in the step's loss
   Tensor order, order_weights;        // i32, f32 [spans]: were the texts exchanged; share in the step's loss
   TokenLayout layout;
+  const BertTargets* task = nullptr;  // of a BERT with the head of a task, in place of targets and orders; null: its logits only
 };
 
 // A micro-batch's share of the step's loss, by what was to be guessed: tokens, and (BERT) the order of texts.
@@ -56,11 +58,21 @@ struct BertHeadWorkspace {
   LmHeadWorkspace order;
 };
 
+// Of a head for a task: b sequences, m rows that are classified (their first tokens, or all tokens), i wide within.
+struct TaskHeadWorkspace {
+  Tensor first_rows;                              // i32 [b]
+  Tensor first, pooled, pooled_f32, dpooled;      // [b, h], the last two f32
+  Tensor input, hidden_pre, hidden;               // [m, h], [m, i], [m, i]: what the layers of the classifier see
+  Tensor logits, dlogits, dhidden, dinput;        // f32 [m, outputs], then as outputs, hidden, input
+  Tensor labels, lse, sum, target, weights;       // i32, f32 [m]
+};
+
 struct StageWorkspace {
   BlockWorkspace block;
   LmHeadWorkspace head;
   Tensor final_norm, final_shard;  // [n, h] and, when tokens are split, [r, h]
   BertHeadWorkspace bert;
+  TaskHeadWorkspace task;
 };
 
 // The parameters of a part, as rank `tp_rank` of `tp_size` holds them, and where they are in the table (-1: not there).
@@ -70,11 +82,12 @@ struct StageLayout {
   int final_weight = -1, final_bias = -1;
   int transform_weight = -1, transform_bias = -1, masked_norm_weight = -1, masked_norm_bias = -1, decoder_bias = -1;
   int pooler_weight = -1, pooler_bias = -1, order_weight = -1, order_bias = -1;
-  int token_unit = -1, position_unit = -1, final_unit = -1, masked_unit = -1, order_unit = -1;
+  int classifier_hidden_weight = -1, classifier_hidden_bias = -1, classifier_weight = -1, classifier_bias = -1;
+  int token_unit = -1, position_unit = -1, final_unit = -1, masked_unit = -1, order_unit = -1, pooler_unit = -1, classifier_unit = -1;
   std::vector<BlockParameters> blocks;
   std::vector<int> block_units;
 };
-StageLayout declare_stage(const ModelConfig& config, const ModelPart& part, int tp_rank, int tp_size);
+StageLayout declare_stage(const ModelConfig& config, const ModelPart& part, int tp_rank, int tp_size, const BertHeadConfig& head = kPretraining);
 
 // What the sizes of a part of a model depend on.
 struct StageShape {
@@ -84,11 +97,16 @@ struct StageShape {
   Recompute recompute = Recompute::none;
   DType compute_type = DType::f32;
   int64_t sequences = 1;  // of a micro-batch, at most
+  BertHeadConfig head = kPretraining;  // of a BERT
+
+  // A BERT that guesses no tokens: its head does without the token table.
+  bool is_encoder() const { return config.is_bert() && head.head != BertHead::pretraining; }
 };
 
 class StageModel {
  public:
   virtual ~StageModel() = default;
+  StageModel(StageModel&&) = default;
 
   const ModelConfig& config() const { return shape_.config; }
   const ModelPart& part() const { return shape_.part; }
@@ -100,7 +118,8 @@ class StageModel {
   std::vector<int> gradient_uses(bool split_backward) const;
 
   // For micro-batches of n tokens; all work on a measuring arena. The static ones need no model.
-  static StageStash allocate_stash(const StageShape& shape, int64_t n, Arena& arena);
+  // Without a backward to come all layers share one stash, and two activations take turns.
+  static StageStash allocate_stash(const StageShape& shape, int64_t n, Arena& arena, bool with_backward = true);
   static StageDeferred allocate_deferred(const StageShape& shape, int64_t n, Arena& arena);
   static StageWorkspace allocate_workspace(const StageShape& shape, int64_t n, bool with_backward, Arena& arena);
   StageStash allocate_stash(int64_t n, Arena& arena) const { return allocate_stash(shape_, n, arena); }

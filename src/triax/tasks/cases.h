@@ -27,6 +27,7 @@ struct CaseFields {
 struct CaseFile {
   std::vector<TextCase> cases;
   BadRecords bad;
+  int64_t out_of_reach = 0;  // labels of the file that belong to none of the cases, and count in scoring (tasks/chemprot.h)
 };
 
 struct CaseOptions : ReadOptions {

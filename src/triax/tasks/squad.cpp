@@ -2,7 +2,7 @@
 
 #include <fmt/core.h>
 
-#include <unordered_set>
+#include <unordered_map>
 #include <utility>
 
 #include "triax/base/error.h"
@@ -67,11 +67,11 @@ class SquadReader {
       question(paragraph["qas"][q], fmt::format("{}, question {}", where, q + 1));
   }
 
-  void question(const Json& json, std::string where) {
-    if (!json.is_object() || string_or(json, "id").empty()) return wrong(where, "there is no \"id\"");
+  void question(const Json& json, const std::string& place) {
+    if (!json.is_object() || string_or(json, "id").empty()) return wrong(place, "there is no \"id\"");
     Question q;
     q.id = string_or(json, "id");
-    where += " (id " + q.id + ")";
+    const std::string where = place + " (id " + q.id + ")";
     if (!json.contains("question") || !json["question"].is_text()) return wrong(where, "there is no text \"question\"");
     q.text = json["question"].text();
     q.title = title_;
@@ -88,11 +88,11 @@ class SquadReader {
         if (answer.contains("answer_start") && !answer["answer_start"].is_integer())
           return wrong(where, "\"answer_start\" is not a whole number");
       }
-      if (!ids_.insert(q.id).second) return wrong(where, "its id was there before");
-      for (const Json& answer : json["answers"]) q.answers.push_back(place_answer(answer, where));
-    } else if (!ids_.insert(q.id).second) {
-      return wrong(where, "its id was there before");
     }
+    const auto [before, is_new] = ids_.emplace(q.id, place);
+    if (!is_new) return wrong(where, "its id is that of " + before->second + " too");
+    if (json.contains("answers"))
+      for (const Json& answer : json["answers"]) q.answers.push_back(place_answer(answer, where));
     file_.questions.push_back(std::move(q));
   }
 
@@ -123,7 +123,7 @@ class SquadReader {
   const ReadOptions& options_;
   QuestionFile file_;
   std::string title_;
-  std::unordered_set<std::string> ids_;
+  std::unordered_map<std::string, std::string> ids_;  // and where each was
 };
 
 }  // namespace
