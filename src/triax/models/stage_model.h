@@ -84,6 +84,7 @@ struct StageShape {
   Recompute recompute = Recompute::none;
   DType compute_type = DType::f32;
   int64_t sequences = 1;  // of a micro-batch, at most
+  Device device = {};
 };
 
 class StageModel {
