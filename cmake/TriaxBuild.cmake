@@ -23,6 +23,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LES
   target_compile_options(triax_flags INTERFACE  # false alarms on std::string (GCC bugs 105329, 105651)
     -Wno-restrict -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread)
 endif()
+if(TRIAX_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  target_compile_options(triax_flags INTERFACE -Wno-subobject-linkage)  # a source that is included is no header
+endif()
 if(TRIAX_WERROR)
   target_compile_options(triax_flags INTERFACE -Werror)
 endif()
@@ -41,19 +44,28 @@ function(triax_common_header)
     <optional> <span> <string> <string_view> <unordered_map> <utility> <vector> <fmt/format.h> <fmt/ranges.h>)
 endfunction()
 
-# triax_module(NAME [DEPENDS modules...] [LIBS targets...])
+# Sources of one folder as one, so names in unnamed namespaces are unique within a folder. Left alone: kernels/cpu,
+# whose sources Highway includes once for each instruction set.
+function(triax_unity target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${TRIAX_UNITY} UNITY_BUILD_BATCH_SIZE 6)
+endfunction()
+
+# triax_module(NAME [APART] [DEPENDS modules...] [LIBS targets...])
 #
 # One static library `triax_NAME` from every .cpp of the calling folder and its sub-folders. DEPENDS
 # names other modules, always lower in the list of src/triax/CMakeLists.txt; LIBS names outside
-# libraries, which are never visible in our public headers and so stay private.
+# libraries, which are never visible in our public headers and so stay private. APART: see triax_unity().
 function(triax_module name)
-  cmake_parse_arguments(ARG "" "" "DEPENDS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "APART" "" "DEPENDS;LIBS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
   add_library(triax_${name} STATIC ${sources})
   target_include_directories(triax_${name} PUBLIC
     "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>" "$<INSTALL_INTERFACE:include>")
   target_link_libraries(triax_${name} PRIVATE $<BUILD_INTERFACE:triax_flags> ${ARG_LIBS})
   target_precompile_headers(triax_${name} REUSE_FROM triax_common_header)
+  if(NOT ARG_APART)
+    triax_unity(triax_${name})
+  endif()
   foreach(dependency IN LISTS ARG_DEPENDS)
     target_link_libraries(triax_${name} PUBLIC triax_${dependency})
   endforeach()
@@ -63,12 +75,12 @@ endfunction()
 # Tests are compiled once and run once: what they test is optimised, they themselves need not be.
 set(TRIAX_TEST_OPTIONS -O0)
 
-# triax_test(NAME [LIBS targets...] [GPU])
+# triax_test(NAME [APART] [GPU] [LIBS targets...])
 #
 # One GoogleTest program `test_NAME` from every *_test.cpp of the calling folder; each TEST is a
 # ctest test of its own, labelled NAME; with GPU those whose name begins with Gpu are labelled gpu.
 function(triax_test name)
-  cmake_parse_arguments(ARG "GPU" "" "LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "APART;GPU" "" "LIBS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
   if(NOT sources)
     return()
@@ -80,6 +92,9 @@ function(triax_test name)
     TRIAX_BINARY="${CMAKE_BINARY_DIR}/triax")
   target_link_libraries(test_${name} PRIVATE triax_flags ${ARG_LIBS} GTest::gtest GTest::gtest_main)
   target_precompile_headers(test_${name} REUSE_FROM triax_test_header)
+  if(NOT ARG_APART)
+    triax_unity(test_${name})
+  endif()
   set_target_properties(test_${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
   target_compile_options(test_${name} PRIVATE ${TRIAX_TEST_OPTIONS})
   set(discovery TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST)

@@ -11,11 +11,12 @@ if command -v bible >/dev/null; then
   bible=(bible)
 else
   # Unpacked into a temporary folder: needs no root, and leaves the machine as it was.
-  download() { (cd "$folder" && apt-get download -qq bible-kjv bible-kjv-text 2>/dev/null); }
+  # With the one library it needs that a small Debian lacks.
+  download() { (cd "$folder" && apt-get download -qq bible-kjv bible-kjv-text libreadline8 2>/dev/null); }
   download || { [ "$(id -u)" -eq 0 ] && apt-get update -qq && download; } ||
     { echo "get-kjv: apt cannot download bible-kjv and bible-kjv-text; give your own text: ./quickstart.sh FILE..." >&2; exit 1; }
   for package in "$folder"/*.deb; do dpkg-deb -x "$package" "$folder"; done
-  bible=("$folder/usr/bin/bible" -p "$folder/usr/lib")
+  bible=(env LD_LIBRARY_PATH="$(echo "$folder"/lib/*-linux-gnu*)" "$folder/usr/bin/bible" -p "$folder/usr/lib")
 fi
 mkdir -p "$(dirname "$output")"
 # Lines are "Ge1:1 In the beginning ...": the verse without its number; a new document at each chapter.

@@ -26,7 +26,7 @@ BertVocabulary vocabulary() {
   return v;
 }
 
-IndexedDataset make(const fs::path& prefix, const std::vector<std::vector<std::vector<int32_t>>>& documents) {
+IndexedDataset write_sentences(const fs::path& prefix, const std::vector<std::vector<std::vector<int32_t>>>& documents) {
   IndexedDatasetWriter writer(prefix, TokenType::u16);
   for (const auto& document : documents) {
     for (const auto& sentence : document) writer.add_sequence(sentence);
@@ -52,7 +52,7 @@ IndexedDataset random_text(const fs::path& prefix, int documents) {
       text.back().push_back(sentence);
     }
   }
-  return make(prefix, text);
+  return write_sentences(prefix, text);
 }
 
 TEST(BertDataset, TheMappingIsMegatronsNumberForNumber) {
@@ -77,7 +77,7 @@ TEST(BertDataset, TheMappingIsMegatronsNumberForNumber) {
       for (auto left = static_cast<size_t>(numbers[i++]); left > 0; --left)
         documents.back().emplace_back(static_cast<size_t>(numbers[i++]), 7);
     }
-    const auto found = build_bert_mapping(make(directory.path() / std::to_string(cases), documents),
+    const auto found = build_bert_mapping(write_sentences(directory.path() / std::to_string(cases), documents),
                                           {.documents = {0, static_cast<int64_t>(documents.size())},
                                            .num_samples = static_cast<int64_t>(options[0]),
                                            .seq_length = static_cast<int64_t>(options[1]),
@@ -93,7 +93,7 @@ TEST(BertDataset, TheMappingIsMegatronsNumberForNumber) {
 
 TEST(BertDataset, SamplesAreTwoPartsOfADocument) {
   const TemporaryDirectory directory;
-  const IndexedDataset data = make(directory.path() / "d", {{{10, 12}, {20}, {30, 32, 34}, {40}}});
+  const IndexedDataset data = write_sentences(directory.path() / "d", {{{10, 12}, {20}, {30, 32, 34}, {40}}});
   const BertDataset dataset(data, vocabulary(), {.documents = {0, 1}, .num_samples = 200, .seq_length = 16, .short_probability = 0});
   BertBatch batch;
   dataset.batch(0, dataset.num_samples(), batch);
@@ -169,9 +169,9 @@ TEST(BertDataset, ASampleDependsOnItsNumberAlone) {
 
 TEST(BertDataset, SaysWhatCannotBe) {
   const TemporaryDirectory directory;
-  const IndexedDataset single = make(directory.path() / "d", {{{10}}, {}, {{11}}});
+  const IndexedDataset single = write_sentences(directory.path() / "d", {{{10}}, {}, {{11}}});
   EXPECT_THROW(build_bert_mapping(single, {.documents = {0, 3}, .seq_length = 64}), Error);
-  const IndexedDataset foreign = make(directory.path() / "f", {{{10}, {kWords}}});
+  const IndexedDataset foreign = write_sentences(directory.path() / "f", {{{10}, {kWords}}});
   const BertDataset dataset(foreign, vocabulary(), {.documents = {0, 1}, .seq_length = 64});
   BertBatch batch;
   EXPECT_THROW(dataset.batch(0, 1, batch), Error);

@@ -12,13 +12,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int32_t kEod = 9;
+constexpr int32_t kLoaderEod = 9;
 
-// Documents of the given tokens, each ended by kEod.
-fs::path make(const fs::path& prefix, const std::vector<std::vector<int32_t>>& documents) {
+// Documents of the given tokens, each ended by kLoaderEod.
+fs::path write_documents(const fs::path& prefix, const std::vector<std::vector<int32_t>>& documents) {
   IndexedDatasetWriter writer(prefix, TokenType::u16);
   for (auto tokens : documents) {
-    tokens.push_back(kEod);
+    tokens.push_back(kLoaderEod);
     writer.add_document(tokens);
   }
   writer.commit();
@@ -32,7 +32,7 @@ std::vector<std::vector<int32_t>> many(int documents, int32_t token) {
 class GptLoaderTest : public testing::Test {
  protected:
   GptLoaderOptions options(std::vector<DataSource> sources) const {
-    return {.sources = std::move(sources), .split = "1", .seq_length = 4, .eod = kEod, .use_cache = false};
+    return {.sources = std::move(sources), .split = "1", .seq_length = 4, .eod = kLoaderEod, .use_cache = false};
   }
   TemporaryDirectory directory_;
 };
@@ -86,7 +86,7 @@ TEST(Blend, RefusesImpossibleWeights) {
 }
 
 TEST_F(GptLoaderTest, LabelsAreTheNextTokens) {
-  auto o = options({{make(directory_.path() / "d", {{1, 2, 3}, {4, 5, 6, 7}})}});
+  auto o = options({{write_documents(directory_.path() / "d", {{1, 2, 3}, {4, 5, 6, 7}})}});
   GptBatch batch;
   const GptLoader loader(o);
   ASSERT_EQ(loader.num_samples(), 2);
@@ -98,14 +98,14 @@ TEST_F(GptLoaderTest, LabelsAreTheNextTokens) {
 }
 
 TEST_F(GptLoaderTest, EndsOfDocumentsMaskAndReset) {
-  auto o = options({{make(directory_.path() / "d", {{1, 2, 3, 4, 5}})}});
+  auto o = options({{write_documents(directory_.path() / "d", {{1, 2, 3, 4, 5}})}});
   o.seq_length = 8;
   o.num_samples = 1;  // two epochs of 6 tokens: 1 2 3 4 5 E 1 2 [3]
   o.eod_mask_loss = o.reset_positions = o.reset_attention_mask = true;
   GptBatch batch;
   GptLoader(o).batch(0, 1, batch);
-  EXPECT_EQ(batch.tokens, (std::vector<int32_t>{1, 2, 3, 4, 5, kEod, 1, 2}));
-  EXPECT_EQ(batch.labels, (std::vector<int32_t>{2, 3, 4, 5, kEod, 1, 2, 3}));
+  EXPECT_EQ(batch.tokens, (std::vector<int32_t>{1, 2, 3, 4, 5, kLoaderEod, 1, 2}));
+  EXPECT_EQ(batch.labels, (std::vector<int32_t>{2, 3, 4, 5, kLoaderEod, 1, 2, 3}));
   EXPECT_EQ(batch.loss_mask, (std::vector<float>{1, 1, 1, 1, 1, 0, 1, 1}));
   EXPECT_EQ(batch.positions, (std::vector<int32_t>{0, 1, 2, 3, 4, 5, 0, 1}));
   EXPECT_EQ(batch.spans, (std::vector<TokenSpan>{{0, 6}, {6, 2}}));
@@ -114,7 +114,7 @@ TEST_F(GptLoaderTest, EndsOfDocumentsMaskAndReset) {
 }
 
 TEST_F(GptLoaderTest, APartialSampleIsPaddedAndMasked) {
-  auto o = options({{make(directory_.path() / "d", {{1, 2, 3, 4, 5}})}});
+  auto o = options({{write_documents(directory_.path() / "d", {{1, 2, 3, 4, 5}})}});
   o.keep_partial = true;
   GptBatch batch;
   const GptLoader loader(o);
@@ -122,14 +122,14 @@ TEST_F(GptLoaderTest, APartialSampleIsPaddedAndMasked) {
   loader.batch(0, 2, batch);
   const size_t p = batch.tokens[0] == 1 ? 4 : 0;  // the partial one: tokens 5, E
   EXPECT_EQ((std::vector<int32_t>(batch.tokens.begin() + static_cast<ptrdiff_t>(p), batch.tokens.begin() + static_cast<ptrdiff_t>(p) + 4)),
-            (std::vector<int32_t>{5, kEod, 0, 0}));
+            (std::vector<int32_t>{5, kLoaderEod, 0, 0}));
   EXPECT_EQ((std::vector<float>(batch.loss_mask.begin() + static_cast<ptrdiff_t>(p), batch.loss_mask.begin() + static_cast<ptrdiff_t>(p) + 4)),
             (std::vector<float>{1, 0, 0, 0}));
   EXPECT_EQ(batch.spans[p / 4], (TokenSpan{static_cast<int64_t>(p), 2}));
 }
 
 TEST_F(GptLoaderTest, BatchesAreWindowsOfOneOrder) {
-  auto o = options({{make(directory_.path() / "a", many(30, 1)), 3}, {make(directory_.path() / "b", many(4, 2)), 1}});
+  auto o = options({{write_documents(directory_.path() / "a", many(30, 1)), 3}, {write_documents(directory_.path() / "b", many(4, 2)), 1}});
   o.num_samples = 100;
   const GptLoader loader(o);
   EXPECT_EQ(loader.num_samples(), 100);
@@ -154,7 +154,7 @@ TEST_F(GptLoaderTest, BatchesAreWindowsOfOneOrder) {
 }
 
 TEST_F(GptLoaderTest, WithoutWeightsEverySampleComesOnce) {
-  auto o = options({{make(directory_.path() / "a", many(3, 1))}, {make(directory_.path() / "b", many(9, 2))}});
+  auto o = options({{write_documents(directory_.path() / "a", many(3, 1))}, {write_documents(directory_.path() / "b", many(9, 2))}});
   const GptLoader loader(o);
   EXPECT_EQ(loader.samples_per_dataset(), (std::vector<int64_t>{5, 17}));
   o.num_samples = 23;
@@ -162,7 +162,7 @@ TEST_F(GptLoaderTest, WithoutWeightsEverySampleComesOnce) {
 }
 
 TEST_F(GptLoaderTest, TokensOutsideTheVocabularyAreNamed) {
-  auto o = options({{make(directory_.path() / "d", {{1, 2, 3, 4, 300}})}});
+  auto o = options({{write_documents(directory_.path() / "d", {{1, 2, 3, 4, 300}})}});
   o.vocab_size = 300;
   GptBatch batch;
   const GptLoader loader(o);
@@ -172,7 +172,7 @@ TEST_F(GptLoaderTest, TokensOutsideTheVocabularyAreNamed) {
 }
 
 TEST_F(GptLoaderTest, AnEmptyPartOfTheSplitIsNamed) {
-  auto o = options({{make(directory_.path() / "d", {{1, 2, 3, 4, 5}})}});
+  auto o = options({{write_documents(directory_.path() / "d", {{1, 2, 3, 4, 5}})}});
   o.split = "969,30,1";
   o.part = Split::valid;
   EXPECT_THROW(GptLoader{o}, Error);

@@ -19,18 +19,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int32_t kEod = 256;
+constexpr int32_t kBytesEod = 256;
 
 // Bytes are tokens. `delay` makes packing slow enough to be killed.
 class ByteTokenizer final : public Tokenizer {
  public:
   explicit ByteTokenizer(int64_t vocab = 257, std::chrono::microseconds delay = {}) : vocab_(vocab), delay_(delay) {
-    special_.eod = kEod;
+    special_.eod = kBytesEod;
   }
   std::string_view kind() const override { return "bytes"; }
   int64_t vocab_size() const override { return vocab_; }
   const SpecialTokens& special_tokens() const override { return special_; }
-  bool is_special(int32_t id) const override { return id == kEod; }
+  bool is_special(int32_t id) const override { return id == kBytesEod; }
   using Tokenizer::encode;
   void encode(std::string_view text, std::vector<int32_t>& ids, std::vector<ByteRange>*) const override {
     if (delay_.count() > 0) std::this_thread::sleep_for(delay_);
@@ -92,7 +92,7 @@ class PackTest : public testing::Test {
       for (int64_t s = data.document_begin(d); s < data.document_begin(d + 1); ++s) {
         std::vector<int32_t> tokens(static_cast<size_t>(data.length(s)));
         data.read(s, 0, tokens);
-        for (const int32_t token : tokens) out.back() += token == kEod ? '$' : static_cast<char>(token);
+        for (const int32_t token : tokens) out.back() += token == kBytesEod ? '$' : static_cast<char>(token);
       }
     }
     return out;

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 fs::path folder_of(const std::string& name) { return fs::path(TRIAX_TEST_DATA) / "hf_bert" / name; }
 
-OwnedTensor load(const SafetensorsFile& file, const std::string& name) {
+OwnedTensor load_tensor(const SafetensorsFile& file, const std::string& name) {
   const SafetensorsEntry& entry = file.get(name);
   OwnedTensor tensor(entry.shape, entry.dtype);
   file.read(entry, tensor);
@@ -31,15 +31,15 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
 }
 
 // The stored batch.
-struct Batch {
-  explicit Batch(const SafetensorsFile& file)
-      : tokens(load(file, "tokens")), types(load(file, "types")), positions(load(file, "positions")), lengths(load(file, "lengths")) {
+struct TaskBatch {
+  explicit TaskBatch(const SafetensorsFile& file)
+      : tokens(load_tensor(file, "tokens")), types(load_tensor(file, "types")), positions(load_tensor(file, "positions")), lengths(load_tensor(file, "lengths")) {
     int64_t start = 0;
     for (const int32_t length : lengths.span<int32_t>()) spans.push_back({start, length}), start += length;
     for (const char* name : {"labels", "starts", "ends", "masked", "order"})
-      if (file.find(name)) whole[name] = load(file, name);
+      if (file.find(name)) whole[name] = load_tensor(file, name);
     for (const char* name : {"weights", "values"})
-      if (file.find(name)) whole[name] = load(file, name);
+      if (file.find(name)) whole[name] = load_tensor(file, name);
   }
   BertInput input() const {
     BertInput in{tokens, types, positions, {}};
@@ -75,19 +75,19 @@ class BertParity : public testing::TestWithParam<std::tuple<const char*, Recompu
   fs::path folder_;
   HfBertConfig config_;
   SafetensorsFile file_;
-  Batch batch_;
+  TaskBatch batch_;
 };
 
 TEST_P(BertParity, LogitsAndLossEqualPyTorch) {
   const Bert bert = model(folder_);
   Arena memory = arena(bert);
-  const OwnedTensor expected = load(file_, "logits");
+  const OwnedTensor expected = load_tensor(file_, "logits");
   const Tensor logits = bert.predict({}, batch_.input(), memory, batch_.targets().masked);
   EXPECT_EQ(logits.shape(), expected.view().shape());
   EXPECT_LT(largest_difference(logits.span<float>(), expected.span<float>()), 5e-5);
-  EXPECT_NEAR(bert.loss({}, batch_.input(), batch_.targets(), memory), load(file_, "loss").span<float>()[0], 2e-5);
+  EXPECT_NEAR(bert.loss({}, batch_.input(), batch_.targets(), memory), load_tensor(file_, "loss").span<float>()[0], 2e-5);
   if (config_.head.head == BertHead::pretraining) {
-    const OwnedTensor order = load(file_, "order_logits");
+    const OwnedTensor order = load_tensor(file_, "order_logits");
     EXPECT_LT(largest_difference(bert.predict_order({}, batch_.input(), memory).span<float>(), order.span<float>()), 5e-5);
   }
 }
@@ -97,7 +97,7 @@ TEST_P(BertParity, GradientsEqualPyTorch) {
   const Bert expected = model(folder_ / "gradients");
   Arena memory = arena(bert);
   for (int round = 1; round <= 2; ++round) {  // they are added to
-    EXPECT_NEAR(bert.train({}, batch_.input(), batch_.targets(), memory), load(file_, "loss").span<float>()[0], 2e-5);
+    EXPECT_NEAR(bert.train({}, batch_.input(), batch_.targets(), memory), load_tensor(file_, "loss").span<float>()[0], 2e-5);
     for (int i = 0; i < static_cast<int>(bert.parameters().table().specs().size()); ++i) {
       const auto mine = bert.parameters().gradient(i).span<float>();
       std::vector<float> theirs(mine.size());

@@ -1,7 +1,7 @@
 // The grid does not change the answer: 30 steps of a GPT and of a BERT in both arrangements, with dropout, on many
 // grids, against one rank.
 // A sample of all grids of this many ranks, another one every day; TRIAX_ALL_GRIDS=1 takes all of them
-// (./test.sh --all-grids).
+// (./test.sh --grids).
 #include <gtest/gtest.h>
 
 #include <array>

@@ -15,7 +15,7 @@ namespace {
 using test::Random;
 using Ids = std::vector<int32_t>;
 
-void expect_stored_cases(const Tokenizer& tokenizer, std::string_view folder) {
+void expect_stored_pieces(const Tokenizer& tokenizer, std::string_view folder) {
   for (const auto& item : test::wordpiece_cases(folder)) {
     Ids ids;
     std::vector<ByteRange> offsets;
@@ -32,10 +32,10 @@ void expect_stored_cases(const Tokenizer& tokenizer, std::string_view folder) {
 TEST(SentencePiece, GivesIdsOffsetsAndTextOfTheOriginal) {
   for (const char* folder : {"sentencepiece-unigram", "sentencepiece-bpe"}) {
     const auto tokenizer = load_tokenizer(test::data_path(folder));
-    expect_stored_cases(*tokenizer, folder);
+    expect_stored_pieces(*tokenizer, folder);
     const TemporaryDirectory directory;  // and so does what is written
     save_tokenizer(*tokenizer, directory.path());
-    expect_stored_cases(*load_tokenizer(directory.path()), folder);
+    expect_stored_pieces(*load_tokenizer(directory.path()), folder);
     EXPECT_EQ(read_file(directory.path() / "tokenizer.model"), read_file(test::data_path(folder) / "tokenizer.model"));
   }
 }

@@ -19,22 +19,22 @@ namespace {
 
 using test::Random;
 
-WordCounts count(const std::vector<std::string>& documents, WordCounterOptions options = {}) {
+WordCounts count_words(const std::vector<std::string>& documents, WordCounterOptions options = {}) {
   WordCounter counter(std::move(options));
   for (const std::string& document : documents) counter.add(document);
   return counter.finish();
 }
 
-std::map<std::string, uint64_t> as_map(const WordCounts& counts) {
+std::map<std::string, uint64_t> counts_of(const WordCounts& counts) {
   std::map<std::string, uint64_t> result;
   for (const auto& word : counts.words) result.emplace(counts.text(word), word.count);
   return result;
 }
 
 TEST(WordCounts, FollowTheirRule) {
-  EXPECT_EQ(as_map(count({"The naïve, the NAIVE"}, {.rule = WordRule::bert})),
+  EXPECT_EQ(counts_of(count_words({"The naïve, the NAIVE"}, {.rule = WordRule::bert})),
             (std::map<std::string, uint64_t>{{"the", 2}, {"naive", 2}, {",", 1}}));
-  EXPECT_EQ(as_map(count({"  a\tbb \n", "a"}, {.rule = WordRule::spaces})), (std::map<std::string, uint64_t>{{"a", 2}, {"bb", 1}}));
+  EXPECT_EQ(counts_of(count_words({"  a\tbb \n", "a"}, {.rule = WordRule::spaces})), (std::map<std::string, uint64_t>{{"a", 2}, {"bb", 1}}));
 }
 
 TEST(WordCounts, AreTheSameWhenSpilled) {
@@ -52,7 +52,7 @@ TEST(WordCounts, AreTheSameWhenSpilled) {
   EXPECT_TRUE(std::filesystem::exists(spill));  // it did spill
   const WordCounts spilled = counter.finish();
   EXPECT_FALSE(std::filesystem::exists(spill));
-  const WordCounts plain = count(documents);
+  const WordCounts plain = count_words(documents);
   EXPECT_EQ(spilled.words_left_out, 0u);
   ASSERT_EQ(spilled.words.size(), plain.words.size());
   for (size_t i = 0; i < plain.words.size(); ++i) {
@@ -67,19 +67,19 @@ TEST(WordCounts, LeaveOutTheRarestWhereMemoryEnds) {
   std::vector<std::filesystem::path> runs;
   for (const char* text : {"a a a a b b c", "a b b d d e"}) {
     runs.push_back(directory.path() / text);
-    write_word_run(count({text}, {.rule = WordRule::spaces}), runs.back());
+    write_word_run(count_words({text}, {.rule = WordRule::spaces}), runs.back());
   }
-  EXPECT_EQ(as_map(merge_word_runs(runs, WordRule::gpt2, 1 << 20)),
+  EXPECT_EQ(counts_of(merge_word_runs(runs, WordRule::gpt2, 1 << 20)),
             (std::map<std::string, uint64_t>{{"a", 5}, {"b", 4}, {"c", 1}, {"d", 2}, {"e", 1}}));
   const WordCounts some = merge_word_runs(runs, WordRule::gpt2, 4 * 110);
-  EXPECT_EQ(as_map(some), (std::map<std::string, uint64_t>{{"a", 5}, {"b", 4}, {"d", 2}}));
+  EXPECT_EQ(counts_of(some), (std::map<std::string, uint64_t>{{"a", 5}, {"b", 4}, {"d", 2}}));
   EXPECT_EQ(some.words_left_out, 2u);
   EXPECT_EQ(some.occurrences_left_out, 2u);
   EXPECT_THROW(merge_word_runs(runs, WordRule::gpt2, 10), Error);
 }
 
 std::string trained_wordpiece(const std::vector<std::string>& documents, WordPieceTrainerOptions options) {
-  const WordCounts counts = count(documents, {.rule = WordRule::bert, .bert = options.normalization});
+  const WordCounts counts = count_words(documents, {.rule = WordRule::bert, .bert = options.normalization});
   const TemporaryDirectory directory;
   save_tokenizer(*make_wordpiece_tokenizer(train_wordpiece(counts, options)), directory.path());
   const auto read_back = load_tokenizer(directory.path());
@@ -120,7 +120,7 @@ TEST(WordPieceTrainer, DoesNotDependOnThreads) {
 
 TEST(WordPieceTrainer, MergesByHand) {
   // "ab" is the most frequent pair, then "ab ##c"; "##c ##d" is left with one.
-  const WordCounts counts = count({"ab ab abc abc abcd"}, {.rule = WordRule::bert});
+  const WordCounts counts = count_words({"ab ab abc abc abcd"}, {.rule = WordRule::bert});
   const auto config = train_wordpiece(counts, {.vocab_size = 100, .min_frequency = 2, .special_tokens = {"[UNK]"}});
   EXPECT_EQ(config.tokens, (std::vector<std::string>{"[UNK]", "a", "b", "c", "d", "##b", "##c", "##d", "ab", "abc"}));
   EXPECT_THROW(train_wordpiece(counts, {.vocab_size = 7, .special_tokens = {"[UNK]"}}), Error);
@@ -133,7 +133,7 @@ TEST(UnigramTrainer, LearnsTheSameOnAnyNumberOfThreads) {
   std::string models[2];
   for (int i = 0; i < 2; ++i) {
     set_num_threads(1 + 2 * i);
-    models[i] = train_unigram(count(test::corpus(), {.rule = WordRule::spaces}),
+    models[i] = train_unigram(count_words(test::corpus(), {.rule = WordRule::spaces}),
                               {.vocab_size = 600, .special_tokens = {"[CLS]", "[SEP]", "[MASK]"}, .character_coverage = 0.98,
                                .normalization = "nmt_nfkc_cf"});
   }
@@ -147,7 +147,7 @@ TEST(UnigramTrainer, LearnsTheSameOnAnyNumberOfThreads) {
 }
 
 TEST(UnigramTrainer, MistakesAreErrors) {
-  const WordCounts counts = count({"some words to learn from"}, {.rule = WordRule::spaces});
+  const WordCounts counts = count_words({"some words to learn from"}, {.rule = WordRule::spaces});
   EXPECT_THROW(train_unigram(counts, {.vocab_size = 3}), Error);
   EXPECT_THROW(train_unigram(counts, {.vocab_size = 5000}), Error);  // there is not that much to learn
   EXPECT_THROW(train_unigram(counts, {.vocab_size = 20, .normalization = "none"}), Error);

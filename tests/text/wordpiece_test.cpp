@@ -17,7 +17,7 @@ std::unique_ptr<Tokenizer> from_lines(const std::string& lines) {
   return text::parse_vocab_txt({"no such folder/vocab.txt", lines});
 }
 
-void expect_stored_cases(const Tokenizer& tokenizer, std::string_view folder) {
+void expect_stored_words(const Tokenizer& tokenizer, std::string_view folder) {
   for (const auto& item : test::wordpiece_cases(folder)) {
     Ids ids;
     std::vector<ByteRange> offsets;
@@ -33,11 +33,11 @@ void expect_stored_cases(const Tokenizer& tokenizer, std::string_view folder) {
 TEST(WordPiece, GivesIdsOffsetsAndTextOfTokenizers) {
   for (const char* folder : {"wordpiece-uncased", "wordpiece-cased"}) {
     const auto tokenizer = load_tokenizer(test::data_path(folder));
-    expect_stored_cases(*tokenizer, folder);
+    expect_stored_words(*tokenizer, folder);
     const TemporaryDirectory directory;  // and so does what is written
     save_tokenizer(*tokenizer, directory.path());
-    expect_stored_cases(*load_tokenizer(directory.path()), folder);
-    expect_stored_cases(*load_tokenizer(directory.path() / "vocab.txt"), folder);
+    expect_stored_words(*load_tokenizer(directory.path()), folder);
+    expect_stored_words(*load_tokenizer(directory.path() / "vocab.txt"), folder);
     EXPECT_EQ(read_file(directory.path() / "vocab.txt"), read_file(test::data_path(folder) / "vocab.txt"));
   }
 }

@@ -11,6 +11,8 @@ namespace triax {
 
 std::vector<std::string> split(std::string_view text, char separator);
 std::string_view trim(std::string_view text);
+bool is_blank(std::string_view text);  // nothing but white space of ASCII
+inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // "1.2 GiB", "384 MiB", "12 KiB"
 std::string format_bytes(double bytes);

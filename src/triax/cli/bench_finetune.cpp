@@ -18,7 +18,7 @@ namespace {
 
 using namespace finetune;
 
-struct Options {
+struct BenchFinetuneFlags {
   std::string task, config;
   std::vector<std::string> overrides;
   BertConfig model;
@@ -32,7 +32,7 @@ void print_peak(const TuningSpeed& speed) {
              peak * 1e-9, 100 * speed.model_flops_per_second / peak);
 }
 
-void bench_random(const Options& o) {
+void bench_random(const BenchFinetuneFlags& o) {
   o.model.validate();
   Bert model(o.model, {.head = BertHead::sequence, .num_labels = 2}, Recompute::none, true);
   model.parameters().initialize({}, 1);
@@ -55,7 +55,7 @@ void print_ways(const char* what, const WorkSpeed (&ways)[3]) {
                100 * (1 - ways[i].tokens / ways[i].computed), ways[0].tokens_per_second() / ways[i].tokens_per_second());
 }
 
-void bench_task(const Options& o) {
+void bench_task(const BenchFinetuneFlags& o) {
   check(!o.config.empty(), "bench finetune {}: name the task's configuration as well", o.task);
   FinetuneConfig config;
   ConfigFields fields(config);
@@ -81,7 +81,7 @@ void bench_task(const Options& o) {
 
 void add_bench_finetune_command(Command bench) {
   Command command = bench.add_subcommand("finetune", "Time the tuning of a BERT: on a task's real lengths, packed and with padding, or on random tokens");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<BenchFinetuneFlags>();
   o->speed.window = 128;
   command.add_option("task", o->task, "ner, relation, qa, classify, stance, regress or choice; without it, random tokens").type_name("TASK");
   command.add_option("config", o->config, "as for triax finetune").existing_file().type_name("FILE.toml");

@@ -30,26 +30,26 @@ fs::path root_of(const fs::path& path) {
   return list_checkpoints(path).empty() && fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
 }
 
-struct Row {
+struct TensorRow {
   std::string name, dtype, shape, bytes, pieces, norm;
 };
 
-void print_table(const std::vector<Row>& rows, bool norms) {
+void print_table(const std::vector<TensorRow>& rows, bool norms) {
   std::array<size_t, 5> width{4, 5, 5, 4, 6};
-  for (const Row& row : rows) {
+  for (const TensorRow& row : rows) {
     const std::array<size_t, 5> sizes{row.name.size(), row.dtype.size(), row.shape.size(), row.bytes.size(), row.pieces.size()};
     for (size_t i = 0; i < width.size(); ++i) width[i] = std::max(width[i], sizes[i]);
   }
-  const auto print = [&](const Row& row) {
+  const auto print = [&](const TensorRow& row) {
     fmt::print("{:<{}}  {:<{}}  {:<{}}  {:>{}}  {:>{}}{}{}\n", row.name, width[0], row.dtype, width[1],
                row.shape, width[2], row.bytes, width[3], row.pieces, width[4], norms ? "  " : "",
                norms ? fmt::format("{:>12}", row.norm) : "");
   };
   print({"name", "dtype", "shape", "size", "pieces", "norm"});
-  for (const Row& row : rows) print(row);
+  for (const TensorRow& row : rows) print(row);
 }
 
-Row row_of(const std::string& name, DType dtype, const Shape& shape, size_t pieces) {
+TensorRow row_of(const std::string& name, DType dtype, const Shape& shape, size_t pieces) {
   const double bytes = static_cast<double>(shape.numel()) * static_cast<double>(size_of(dtype));
   return {name, std::string(name_of(dtype)), shape.to_string(), format_bytes(bytes), std::to_string(pieces), "-"};
 }
@@ -72,7 +72,7 @@ std::string norm_of(const CheckpointReader& reader, const StoredTensor& tensor) 
 
 void inspect_safetensors(const fs::path& path, bool norms) {
   const SafetensorsFile file(path);
-  std::vector<Row> rows;
+  std::vector<TensorRow> rows;
   int64_t elements = 0;
   for (const SafetensorsEntry& entry : file.tensors()) {
     rows.push_back(row_of(entry.name, entry.dtype, entry.shape, 1));
@@ -103,7 +103,7 @@ void inspect(const InspectOptions& options) {
   }
   const CheckpointIndex& index = reader.index();
   Progress progress("reading", options.norms ? index.total_bytes() : 0);
-  std::vector<Row> rows;
+  std::vector<TensorRow> rows;
   int64_t elements = 0;
   for (const StoredTensor& tensor : index.tensors) {
     rows.push_back(row_of(tensor.name, tensor.dtype, tensor.shape, tensor.pieces.size()));

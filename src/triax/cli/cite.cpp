@@ -24,7 +24,7 @@ namespace {
 
 using namespace tasks;
 
-struct Options {
+struct CiteFlags {
   std::vector<std::string> files;
   std::string output, table, style = "auto", field = "text", id = "id", format = "auto";
   bool skip_bad = false, force = false;
@@ -40,7 +40,7 @@ struct Totals {
 };
 
 // Absent, with the reason, when the line is no article.
-std::optional<Article> article_of(std::string_view line, const Options& o, const std::string& place, std::string& reason) {
+std::optional<Article> article_of(std::string_view line, const CiteFlags& o, const std::string& place, std::string& reason) {
   const Json json = Json::parse_or_null(line);
   if (!json.is_object()) return reason = "not a JSON object", std::nullopt;
   const auto text = json.find(o.field);
@@ -103,7 +103,7 @@ std::string table_rows(const Article& article, const ArticleCitations& found) {
 
 class Extractor {
  public:
-  explicit Extractor(const Options& o) : o_(o), style_(citation_style_from(o.style)) {
+  explicit Extractor(const CiteFlags& o) : o_(o), style_(citation_style_from(o.style)) {
     if (!o.output.empty()) sentences_ = std::make_unique<FileWriter>(o.output);
     if (!o.table.empty()) {
       table_ = std::make_unique<FileWriter>(o.table);
@@ -136,14 +136,14 @@ class Extractor {
     if (file) file->write(text.data(), text.size());
     else std::fwrite(text.data(), 1, text.size(), stdout);
   }
-  const Options& o_;
+  const CiteFlags& o_;
   CitationStyle style_;
   std::unique_ptr<FileWriter> sentences_, table_;
   Totals totals_;
 };
 
 // The articles of a batch, in order.
-void take_batch(const DocumentBatch& batch, const Options& o, const ReadOptions& reading, BadRecords& bad, Extractor& extractor) {
+void take_batch(const DocumentBatch& batch, const CiteFlags& o, const tasks::ReadOptions& reading, BadRecords& bad, Extractor& extractor) {
   const auto refuse_at = [&](uint64_t line, const std::string& reason) {
     refuse(reading, bad, fmt::format("{}: {}", place(*batch.file, line), reason));
   };
@@ -161,7 +161,7 @@ void take_batch(const DocumentBatch& batch, const Options& o, const ReadOptions&
   });
 }
 
-void extract(const Options& o) {
+void extract(const CiteFlags& o) {
   for (const std::string& path : {o.output, o.table})
     check(path.empty() || o.force || !std::filesystem::exists(path), "{} exists already; choose another name, or say --force to replace it", path);
   const DocumentOptions documents{.format = document_format_from(o.format), .field = o.field, .skip_bad = o.skip_bad};
@@ -191,7 +191,7 @@ void extract(const Options& o) {
 
 void add_cite_command(Command app) {
   Command command = app.add_subcommand("cite", "Find what articles say about the works they cite");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<CiteFlags>();
   Command sub = command.add_subcommand("extract", "Find the sentences that cite, and what they cite");
   sub.add_option("files", o->files, "articles: JSON lines, or text files; plain, .gz or .zst; or folders of them").required().type_name("FILE");
   sub.add_option("-o,--output", o->output, "JSON lines to write, one a citing sentence; without it, standard output").type_name("FILE");

@@ -26,7 +26,7 @@ struct OptionWords {
   std::vector<std::string> choices;  // of its value; empty: file names
 };
 
-struct Command {
+struct CommandWords {
   std::string path;  // "bench train"; empty for the root
   std::vector<Word> subcommands;
   std::vector<Word> arguments;  // words that a positional argument may be
@@ -60,8 +60,8 @@ OptionWords option_words(const CLI::Option& option) {
   return words;
 }
 
-void collect(const CLI::App& app, const std::string& path, std::vector<Command>& commands) {
-  Command command{path, {}, {}, {}};
+void collect(const CLI::App& app, const std::string& path, std::vector<CommandWords>& commands) {
+  CommandWords command{path, {}, {}, {}};
   const auto subcommands =
       app.get_subcommands([](const CLI::App* sub) { return !sub->get_group().empty(); });
   for (const CLI::App* sub : subcommands) {
@@ -110,9 +110,9 @@ std::string joined(const std::vector<Word>& words) {
 }
 
 // Shell `case` arms that step from a command path to that of its subcommand.
-std::string path_arms(const std::vector<Command>& commands, const char* indent) {
+std::string path_arms(const std::vector<CommandWords>& commands, const char* indent) {
   std::string out;
-  for (const Command& command : commands) {
+  for (const CommandWords& command : commands) {
     for (const Word& sub : command.subcommands) {
       const std::string path = command.path.empty() ? sub.text : command.path + ' ' + sub.text;
       out += fmt::format("{}\"{}|{}\") here=\"{}\" ;;\n", indent, command.path, sub.text, path);
@@ -122,7 +122,7 @@ std::string path_arms(const std::vector<Command>& commands, const char* indent) 
 }
 
 // The patterns "path|--option" of one option.
-std::string value_pattern(const Command& command, const OptionWords& option) {
+std::string value_pattern(const CommandWords& command, const OptionWords& option) {
   std::string out;
   for (const std::string& name : option.names) {
     out += fmt::format("{}\"{}|{}\"", out.empty() ? "" : "|", command.path, name);
@@ -130,9 +130,9 @@ std::string value_pattern(const Command& command, const OptionWords& option) {
   return out;
 }
 
-std::string bash_script(const std::vector<Command>& commands, const std::vector<Word>& keys) {
+std::string bash_script(const std::vector<CommandWords>& commands, const std::vector<Word>& keys) {
   std::string values, words;
-  for (const Command& command : commands) {
+  for (const CommandWords& command : commands) {
     std::vector<Word> here = command.subcommands;
     here.insert(here.end(), command.arguments.begin(), command.arguments.end());
     for (const OptionWords& option : command.options) {
@@ -201,9 +201,9 @@ std::string zsh_list(const std::vector<Word>& words) {
   return out;
 }
 
-std::string zsh_script(const std::vector<Command>& commands, const std::vector<Word>& keys) {
+std::string zsh_script(const std::vector<CommandWords>& commands, const std::vector<Word>& keys) {
   std::string values, words;
-  for (const Command& command : commands) {
+  for (const CommandWords& command : commands) {
     std::vector<Word> options;
     for (const OptionWords& option : command.options) {
       for (const std::string& name : option.names) options.push_back({name, option.doc});
@@ -257,9 +257,9 @@ std::string fish_quoted(const std::string& text) {
   return out + '\'';
 }
 
-std::string fish_script(const std::vector<Command>& commands, const std::vector<Word>& keys) {
+std::string fish_script(const std::vector<CommandWords>& commands, const std::vector<Word>& keys) {
   std::string arms, lines, key_lines;
-  for (const Command& command : commands) {
+  for (const CommandWords& command : commands) {
     const std::string at = fmt::format("complete -c triax -n '__triax_at \"{}\"'", command.path);
     for (const Word& sub : command.subcommands) {
       const std::string path = command.path.empty() ? sub.text : command.path + ' ' + sub.text;
@@ -309,7 +309,7 @@ function __triax_keys
 
 std::string completion_script(const CLI::App& app, std::span<const ConfigKey> keys,
                               const std::string& shell) {
-  std::vector<Command> commands;
+  std::vector<CommandWords> commands;
   collect(app, "", commands);
   const std::vector<Word> words = key_words(keys);
   if (shell == "bash") return bash_script(commands, words);

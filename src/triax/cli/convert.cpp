@@ -36,7 +36,7 @@ namespace fs = std::filesystem;
 constexpr std::array<const char*, 6> kTokenizerFiles = {"tokenizer.json",        "vocab.json", "merges.txt",
                                                         "tokenizer_config.json", "vocab.txt",  "special_tokens_map.json"};
 
-struct Options {
+struct ConvertFlags {
   std::string input, output, to, tokenizer, dtype = "f32";
 };
 
@@ -130,7 +130,7 @@ Source open_triax(const fs::path& path) {
   return source;
 }
 
-Source open_source(const Options& options) {
+Source open_source(const ConvertFlags& options) {
   const fs::path input = options.input;
   check(fs::is_directory(input), "{}: there is no such directory", input.string());
   Source source = fs::exists(input / "config.json") ? open_hf(input) : open_triax(input);
@@ -187,7 +187,7 @@ void write_as_triax(Source& source, const fs::path& directory, const fs::path& f
   publish_checkpoint(target, to_json(state));
 }
 
-void convert(const Options& options) {
+void convert(const ConvertFlags& options) {
   const DType dtype = parse_dtype(options.dtype);
   Source source = open_source(options);
   const fs::path output = (fs::path(options.output) / ".").parent_path();
@@ -217,7 +217,7 @@ void convert(const Options& options) {
 
 void add_convert_command(Command app) {
   Command command = app.add_subcommand("convert", "Turn a checkpoint into a GPT-2 or BERT directory of Hugging Face, or the other way round");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ConvertFlags>();
   command.add_option("INPUT", options->input, "A run, a checkpoint, or a Hugging Face directory (config.json, model.safetensors)").required();
   command.add_option("OUTPUT_DIR", options->output, "New directory; tokenizer files are copied along").required();
   command.add_option("--to", options->to, "What to write").required().one_of({"hf", "triax"});

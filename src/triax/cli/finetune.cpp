@@ -13,13 +13,13 @@ namespace {
 
 using namespace finetune;
 
-struct Options {
+struct FinetuneFlags {
   std::string task, config;
   std::vector<std::string> overrides;
   bool print_config = false;
 };
 
-void run(const Options& options) {
+void run(const FinetuneFlags& options) {
   const TaskKind kind = task_kind_from(options.task);
   FinetuneConfig config;
   ConfigFields fields(config);
@@ -37,7 +37,7 @@ void run(const Options& options) {
 
 void add_finetune_command(Command app) {
   Command command = app.add_subcommand("finetune", "Tune a BERT for a task: entities, relations, answers, classes, numbers");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<FinetuneFlags>();
   command.add_option("task", o->task, "ner, relation, qa, classify, stance, regress or choice").required().type_name("TASK");
   command.add_option("config", o->config, "what to tune, on what, and how; --print-config shows all keys").existing_file().type_name("FILE.toml");
   command.add_option("--set", o->overrides, "override a key: --set train.learning_rate=3e-5; may be said again").type_name("KEY=VALUE");

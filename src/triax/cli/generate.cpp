@@ -17,7 +17,7 @@
 namespace triax::cli {
 namespace {
 
-struct Options {
+struct GenerateFlags {
   std::string model, tokenizer, prompt_file;
   std::vector<std::string> prompts;
   GenerateOptions generate;
@@ -25,7 +25,7 @@ struct Options {
   bool greedy = false, log_probabilities = false, bf16 = false, no_echo = false;
 };
 
-std::vector<std::string> all_prompts(const Options& options) {
+std::vector<std::string> all_prompts(const GenerateFlags& options) {
   std::vector<std::string> prompts = options.prompts;
   if (!options.prompt_file.empty()) {
     for (std::string& line : split(read_file(options.prompt_file), '\n'))
@@ -47,7 +47,7 @@ void print_log_probabilities(const Generation& made, const Tokenizer& tokenizer)
   fmt::print("{:10.4f}  in all, over {} tokens\n", total, made.tokens.size());
 }
 
-void run(Options options) {
+void run(GenerateFlags options) {
   if (options.greedy) options.generate.sampling.temperature = 0;
   const LoadedGpt loaded =
       load_gpt(options.model, options.tokenizer, options.bf16 ? DType::bf16 : DType::f32);
@@ -75,7 +75,7 @@ void run(Options options) {
 
 void add_generate_command(Command app) {
   Command command = app.add_subcommand("generate", "Write text with a trained GPT");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<GenerateFlags>();
   command.add_option("model", o->model, "a checkpoint, or the folder of a run (its newest checkpoint)")
       .required().type_name("DIR");
   command.add_option("-p,--prompt", o->prompts, "how the text begins; several are continued together")

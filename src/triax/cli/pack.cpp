@@ -26,7 +26,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct PackFlags {
   std::vector<std::string> files, datasets;
   std::string tokenizer, output, dataset, format = "auto", field = "text", max_document = "64M", language = "en";
   int threads = 0;
@@ -44,7 +44,7 @@ std::string took(const PackReport& report) {
   return fmt::format("{} ({}/s)", time, format_bytes(static_cast<double>(report.text_bytes) / report.seconds));
 }
 
-int pack(const Options& options, World& world) {
+int pack(const PackFlags& options, World& world) {
   check(!options.files.empty(), "no files were given; see `triax pack --help`");
   check(!options.tokenizer.empty(), "--tokenizer is missing: the folder of a vocabulary (`triax tokenizer train` makes one)");
   check(!options.output.empty(), "--output is missing: the beginning of the names of the files to write");
@@ -80,7 +80,7 @@ int pack(const Options& options, World& world) {
   return 0;
 }
 
-void inspect(const Options& options) {
+void inspect(const PackFlags& options) {
   const IndexedDataset data(options.dataset);
   std::vector<int64_t> lengths;
   for (int64_t d = 0; d < data.num_documents(); ++d) {
@@ -109,7 +109,7 @@ void inspect(const Options& options) {
   }
 }
 
-void verify(const Options& options) {
+void verify(const PackFlags& options) {
   const IndexedDataset data(options.dataset);  // checks the index against the files
   int64_t vocab_size = 0, eod = -1, without_eod = 0;
   if (!options.tokenizer.empty()) {
@@ -143,7 +143,7 @@ void verify(const Options& options) {
     fmt::print("{} of {} sequences do not end with the end-of-document token {}\n", without_eod, data.num_sequences(), eod);
 }
 
-void merge(const Options& options) {
+void merge(const PackFlags& options) {
   std::vector<IndexedDataset> inputs;
   for (const std::string& path : options.datasets) inputs.emplace_back(path);
   check(!fs::exists(bin_path(options.output)) || options.force, "{} exists already; choose another output, or say --force to replace it",
@@ -157,7 +157,7 @@ void merge(const Options& options) {
 }
 
 // Consecutive documents each: parts of about as many tokens, or the shares of training, validation and test.
-std::vector<std::pair<fs::path, SequenceRange>> plan_split(const Options& options, const IndexedDataset& data) {
+std::vector<std::pair<fs::path, SequenceRange>> plan_split(const PackFlags& options, const IndexedDataset& data) {
   std::vector<std::pair<fs::path, SequenceRange>> plan;
   if (options.parts > 0) {
     int64_t tokens = 0, begin = 0, part = 0;
@@ -178,7 +178,7 @@ std::vector<std::pair<fs::path, SequenceRange>> plan_split(const Options& option
   return plan;
 }
 
-void split_dataset(const Options& options) {
+void split_dataset(const PackFlags& options) {
   check((options.parts > 0) != !options.shares.empty(), "say either --parts or --shares");
   const IndexedDataset data(options.dataset);
   const auto plan = plan_split(options, data);
@@ -192,7 +192,7 @@ void split_dataset(const Options& options) {
 }
 
 // What `triax train` builds before its first step, built now and kept where it looks for it.
-void index(const Options& options) {
+void index(const PackFlags& options) {
   RunConfig config;
   ConfigFields fields(config);
   fields.load_file(options.config);
@@ -209,7 +209,7 @@ void index(const Options& options) {
 }
 
 // Documents as JSON lines that `triax pack` reads, or as plain text.
-void read(const Options& options) {
+void read(const PackFlags& options) {
   const IndexedDataset data(options.dataset);
   const auto tokenizer = load_tokenizer(options.tokenizer);
   check(options.first >= 0 && options.first <= data.num_documents(), "--first {}: there are {} documents", options.first,
@@ -231,7 +231,7 @@ void read(const Options& options) {
   }
 }
 
-void add_subcommands(Command command, const std::shared_ptr<Options>& o) {
+void add_subcommands(Command command, const std::shared_ptr<PackFlags>& o) {
   // What is meant for one of them must not end up with the command above it.
   const auto add = [&](const char* name, const char* help) {
     const Command sub = command.add_subcommand(name, help);
@@ -282,7 +282,7 @@ void add_subcommands(Command command, const std::shared_ptr<Options>& o) {
 void add_pack_command(Command app) {
   Command command = app.add_subcommand(
       "pack", "Turn text into a token dataset to train on (Megatron .bin and .idx), or look into one");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<PackFlags>();
   command.add_option("files", o->files, "JSON lines or text, plain, .gz or .zst; or folders of them").type_name("FILE");
   command.add_option("--tokenizer", o->tokenizer, "folder of the vocabulary").type_name("DIR");
   command.add_option("-o,--output", o->output, "writes PREFIX_text_document.bin and .idx").type_name("PREFIX");

@@ -9,30 +9,27 @@
 #include "triax/base/file.h"
 #include "triax/base/log.h"
 #include "triax/base/progress.h"
+#include "triax/base/text.h"
 #include "triax/cli/commands.h"
 #include "triax/finetune/batches.h"
 #include "triax/finetune/model_folder.h"
+#include "triax/tasks/records.h"
 
 namespace triax::cli {
 namespace {
 
 using namespace finetune;
 
-struct Options {
+struct PredictFlags {
   std::string model, input, output, official;
   int64_t tokens = 4096, lines = 64;
   bool skip_bad = false;
 };
 
-void warn(const BadRecords& bad) {
-  for (const std::string& example : bad.examples) log_warning("left out: {}", example);
-  if (bad.count > bad.examples.size()) log_warning("{} bad records were left out in all", bad.count);
-}
-
-void predict_file(const TunedModel& tuned, const Options& o) {
+void predict_file(const TunedModel& tuned, const PredictFlags& o) {
   const auto set = tuned.task->read(o.input, false);
   for (const std::string& note : set->notes) log_info("{}", note);
-  warn(set->bad);
+  tasks::warn_left_out(set->bad, o.input);
   BatchMemory memory;
   Progress progress("predicting", set->examples.size(), {.unit = "examples"});
   const auto logits = predict_all(*tuned.model, set->examples, o.tokens, memory, [&](uint64_t done) { progress.update(done); });
@@ -44,7 +41,7 @@ void predict_file(const TunedModel& tuned, const Options& o) {
 }
 
 // JSON lines from standard input, answered a few at a time: as many as are there, up to o.lines.
-void predict_stream(const TunedModel& tuned, const Options& o) {
+void predict_stream(const TunedModel& tuned, const PredictFlags& o) {
   check(o.official.empty(), "--official needs the whole input: name a file");
   check(o.output.empty(), "-o needs an input file; a stream is answered on standard output");
   BatchMemory memory;
@@ -53,7 +50,7 @@ void predict_stream(const TunedModel& tuned, const Options& o) {
   const auto answer = [&] {
     if (count == 0) return;
     const auto set = tuned.task->parse(chunk, "standard input", false);
-    warn(set->bad);
+    tasks::warn_left_out(set->bad, "standard input");
     const std::string lines = tuned.task->predictions(*set, predict_all(*tuned.model, set->examples, o.tokens, memory));
     std::fwrite(lines.data(), 1, lines.size(), stdout);
     std::fflush(stdout);
@@ -61,14 +58,14 @@ void predict_stream(const TunedModel& tuned, const Options& o) {
     count = 0;
   };
   while (std::getline(std::cin, line)) {
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    if (is_blank(line)) continue;
     chunk += line + "\n";
     if (++count == o.lines || std::cin.rdbuf()->in_avail() <= 0) answer();
   }
   answer();
 }
 
-void run(const Options& o) {
+void run(const PredictFlags& o) {
   check(o.tokens >= 1, "--tokens {}: must be positive", o.tokens);
   check(o.lines >= 1, "--lines {}: must be positive", o.lines);
   TunedModel tuned = load_tuned_model(o.model);
@@ -83,7 +80,7 @@ void run(const Options& o) {
 
 void add_predict_command(Command app) {
   Command command = app.add_subcommand("predict", "Answer new input with a model that `triax finetune` made");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<PredictFlags>();
   command.add_option("model", o->model, "folder of the model: seed-<n>/best of a run").required().existing_folder().type_name("DIR");
   command.add_option("input", o->input, "JSON lines, or a file as it was trained on; without it, JSON lines from standard input, answered as they come").type_name("FILE");
   command.add_option("-o,--output", o->output, "JSON lines to write; without it, standard output").type_name("FILE");

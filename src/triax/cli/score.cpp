@@ -15,6 +15,7 @@
 #include "triax/tasks/conll.h"
 #include "triax/tasks/entity_score.h"
 #include "triax/tasks/labels_file.h"
+#include "triax/tasks/records.h"
 #include "triax/tasks/relation.h"
 #include "triax/tasks/squad_score.h"
 
@@ -23,22 +24,17 @@ namespace {
 
 using namespace tasks;
 
-struct Options {
+struct ScoreFlags {
   std::string predictions, gold, no_answer, label = "label", prediction = "prediction", id, text = "text";
   std::vector<std::string> negative;
   double threshold = 1.0;
   bool skip_bad = false, json = false, chemprot = false;
 };
 
-ReadOptions reading(const Options& o) { return {.skip_bad = o.skip_bad}; }
-
-void warn(const BadRecords& bad) {
-  for (const std::string& example : bad.examples) log_warning("left out: {}", example);
-  if (bad.count > bad.examples.size()) log_warning("{} bad records were left out in all", bad.count);
-}
+tasks::ReadOptions reading(const ScoreFlags& o) { return {.skip_bad = o.skip_bad}; }
 
 // The text for people, or the numbers for programs.
-void show(const Options& o, const std::string& text, const Json& numbers) {
+void show(const ScoreFlags& o, const std::string& text, const Json& numbers) {
   fmt::print("{}", o.json ? numbers.dump(2) + "\n" : text);
 }
 
@@ -47,7 +43,7 @@ Json json_of(const Counts& c) {
           {"gold", c.gold}, {"found", c.found}, {"correct", c.correct}};
 }
 
-void score_ner(const Options& o) {
+void score_ner(const ScoreFlags& o) {
   // Leaving out a sentence of one file only would shift all others.
   const ConllFile gold = read_conll(o.gold), found = read_conll(o.predictions);
   check(gold.sentences.size() == found.sentences.size(), "{} has {} sentences, and {} has {}", o.gold, gold.sentences.size(),
@@ -63,9 +59,9 @@ void score_ner(const Options& o) {
   show(o, score.report(), {{"accuracy", 100 * score.accuracy()}, {"overall", json_of(score.total())}, {"types", types}});
 }
 
-QuestionFile read_gold_questions(const Options& o) {
+QuestionFile read_gold_questions(const ScoreFlags& o) {
   QuestionFile gold = read_squad(o.gold, reading(o));
-  warn(gold.bad);
+  warn_left_out(gold.bad, o.gold);
   return gold;
 }
 
@@ -95,7 +91,7 @@ Json squad_json(const SquadScore& score) {
   return json;
 }
 
-void score_squad(const Options& o, bool version2) {
+void score_squad(const ScoreFlags& o, bool version2) {
   const QuestionFile gold = read_gold_questions(o);
   const auto predictions = read_predictions(o.predictions);
   std::optional<NoAnswerScores> scores;
@@ -107,27 +103,27 @@ void score_squad(const Options& o, bool version2) {
   show(o, squad_text(score), squad_json(score));
 }
 
-void score_bioasq(const Options& o) {
+void score_bioasq(const ScoreFlags& o) {
   const FactoidFile gold = read_bioasq(o.gold, reading(o));
-  warn(gold.bad);
+  warn_left_out(gold.bad, o.gold);
   const FactoidScore score = score_factoid(gold, read_factoid_predictions(o.predictions));
   show(o, fmt::format("strict accuracy   {:.2f}%\nlenient accuracy  {:.2f}%\nMRR               {:.2f}%\nquestions         {}\n",
                       100 * score.strict, 100 * score.lenient, 100 * score.mrr, score.total),
        {{"strict", 100 * score.strict}, {"lenient", 100 * score.lenient}, {"mrr", 100 * score.mrr}, {"total", score.total}});
 }
 
-CaseFile read_gold_cases(const Options& o, bool numbers) {
+CaseFile read_gold_cases(const ScoreFlags& o, bool numbers) {
   CaseOptions options;
   options.skip_bad = o.skip_bad;
   options.fields.text = o.text, options.fields.label = o.label, options.fields.id = o.id;
   options.need_number = numbers;
   CaseFile gold = read_cases(o.gold, options);
-  warn(gold.bad);
+  warn_left_out(gold.bad, o.gold);
   return gold;
 }
 
 // The prediction for each case: by id where ids are asked for, else in the same order.
-std::vector<std::string> matched(const Options& o, const CaseFile& gold) {
+std::vector<std::string> matched(const ScoreFlags& o, const CaseFile& gold) {
   const auto labels = read_labels(o.predictions, o.prediction, o.id.empty() ? "id" : o.id);
   std::vector<std::string> result;
   if (o.id.empty()) {
@@ -145,7 +141,7 @@ std::vector<std::string> matched(const Options& o, const CaseFile& gold) {
   return result;
 }
 
-void score_classes(const Options& o) {
+void score_classes(const ScoreFlags& o) {
   const CaseFile gold = read_gold_cases(o, false);
   auto found = matched(o, gold);
   const auto name = [&](const std::string& label) { return o.chemprot ? chemprot_group(label) : label; };
@@ -163,7 +159,7 @@ void score_classes(const Options& o) {
                  {"matthews", matrix.matthews()}, {"total", matrix.total()}});
 }
 
-void score_numbers(const Options& o) {
+void score_numbers(const ScoreFlags& o) {
   const CaseFile gold = read_gold_cases(o, true);
   const auto found = matched(o, gold);
   std::vector<double> x, y;
@@ -180,8 +176,8 @@ void score_numbers(const Options& o) {
        {{"pearson", p}, {"spearman", s}, {"mse", mse}, {"total", x.size()}});
 }
 
-Command add_task(Command command, const std::shared_ptr<Options>& o, const char* name, const char* what,
-                   const char* predictions, const char* gold, void (*run)(const Options&)) {
+Command add_task(Command command, const std::shared_ptr<ScoreFlags>& o, const char* name, const char* what,
+                   const char* predictions, const char* gold, void (*run)(const ScoreFlags&)) {
   Command sub = command.add_subcommand(name, what);
   sub.add_option("predictions", o->predictions, predictions).required().existing_file().type_name("FILE");
   sub.add_option("gold", o->gold, gold).required().existing_file().type_name("FILE");
@@ -191,11 +187,11 @@ Command add_task(Command command, const std::shared_ptr<Options>& o, const char*
   return sub;
 }
 
-void add_skip_bad(Command sub, const std::shared_ptr<Options>& o) {
+void add_skip_bad(Command sub, const std::shared_ptr<ScoreFlags>& o) {
   sub.add_flag("--skip-bad", o->skip_bad, "leave out bad records of the gold file, and count them");
 }
 
-void add_fields(Command sub, const std::shared_ptr<Options>& o) {
+void add_fields(Command sub, const std::shared_ptr<ScoreFlags>& o) {
   add_skip_bad(sub, o);
   sub.add_option("--label", o->label, "field or column of the gold file's label").type_name("NAME").show_default();
   sub.add_option("--text", o->text, "field or column of its text").type_name("NAME").show_default();
@@ -207,14 +203,14 @@ void add_fields(Command sub, const std::shared_ptr<Options>& o) {
 
 void add_score_command(Command app) {
   Command command = app.add_subcommand("score", "Score predictions of a task as its official scorer does");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ScoreFlags>();
   add_task(command, o, "ner", "Precision, recall and F1 of named entities (conlleval)", "words and predicted tags, as the gold file",
            "words and tags: word TAB tag, a blank line between sentences", score_ner);
   const char* answers = "{\"question id\": \"answer\", ...}";
   add_skip_bad(add_task(command, o, "squad", "Exact match and F1 of answers (SQuAD 1.1)", answers, "SQuAD JSON",
-                        [](const Options& options) { score_squad(options, false); }), o);
+                        [](const ScoreFlags& options) { score_squad(options, false); }), o);
   Command sub = add_task(command, o, "squad2", "The same where questions may have no answer (SQuAD 2.0)", answers, "SQuAD JSON",
-                           [](const Options& options) { score_squad(options, true); });
+                           [](const ScoreFlags& options) { score_squad(options, true); });
   add_skip_bad(sub, o);
   sub.add_option("--no-answer", o->no_answer, "{\"question id\": score of \"no answer\", ...}: finds the best thresholds").existing_file().type_name("FILE");
   sub.add_option("--threshold", o->threshold, "above this score, an answer counts as none").type_name("X").show_default();

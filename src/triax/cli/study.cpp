@@ -17,7 +17,7 @@ namespace {
 using namespace study;
 namespace fs = std::filesystem;
 
-struct Options {
+struct StudyFlags {
   std::string config;
   std::vector<std::string> overrides;
   bool print_config = false, dry_run = false, table = false;
@@ -31,7 +31,7 @@ void show_plan(const StudyPlan& plan, const StudyConfig& config) {
   fmt::print("{} models, {} stages\n", plan.cells.size(), plan.stages.size());
 }
 
-void run(const Options& o) {
+void run(const StudyFlags& o) {
   StudyConfig config;
   ConfigFields fields(config);
   if (!o.config.empty()) fields.load_file(o.config);
@@ -59,7 +59,7 @@ void run(const Options& o) {
 
 void add_study_command(Command app) {
   Command command = app.add_subcommand("study", "Pretrain and tune a grid of models (vocabulary x corpus x size x start), and compare them");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<StudyFlags>();
   command.add_option("config", o->config, "the factors and their levels; --print-config shows all keys").existing_file().type_name("FILE.toml");
   command.add_option("--set", o->overrides, "override a key: --set 'factors.seeds=[1, 2, 3]'; may be said again").type_name("KEY=VALUE");
   command.add_flag("--print-config", o->print_config, "print the whole configuration, explained, and stop");

@@ -70,7 +70,7 @@ void encode(const CodeOptions& options) {
   for (const std::string& text : read_inputs(options.files)) {
     std::string out;
     if (options.lines)
-      for_each_line(text, [&](std::string_view line) { append_encoded(*tokenizer, line, options, out); });
+      for_each_text_line(text, [&](std::string_view line) { append_encoded(*tokenizer, line, options, out); });
     else
       append_encoded(*tokenizer, text, options, out);
     write_stdout(out);
@@ -100,7 +100,7 @@ void decode(const CodeOptions& options) {
   const DecodeOptions how{.skip_special = !options.special, .replace_invalid = false};
   for (const std::string& text : read_inputs(options.files)) {
     if (options.lines)
-      for_each_line(text, [&](std::string_view line) { write_stdout(tokenizer->decode(parse_ids(line), how) + "\n"); });
+      for_each_text_line(text, [&](std::string_view line) { write_stdout(tokenizer->decode(parse_ids(line), how) + "\n"); });
     else
       write_stdout(tokenizer->decode(parse_ids(text), how));
   }
@@ -135,18 +135,18 @@ void add_decode(Command parent) {
 
 // --- convert ---
 
-struct ConvertOptions {
+struct TokenizerConvertOptions {
   fs::path tokenizer, output;
 };
 
-void convert(const ConvertOptions& options) {
+void convert(const TokenizerConvertOptions& options) {
   const auto tokenizer = load_tokenizer(options.tokenizer);
   save_tokenizer(*tokenizer, options.output);
   fmt::print("{}, {} tokens -> {}\n", tokenizer->kind(), tokenizer->vocab_size(), options.output.string());
 }
 
 void add_convert(Command parent) {
-  auto options = std::make_shared<ConvertOptions>();
+  auto options = std::make_shared<TokenizerConvertOptions>();
   Command app = parent.add_subcommand("convert", "Write a vocabulary in all the forms that other programs read");
   add_tokenizer_option(app, options->tokenizer);
   app.add_option("--output,-o", options->output, "folder to write").required();
@@ -156,13 +156,13 @@ void add_convert(Command parent) {
 
 // --- bench: for bench/compare_tokenizers.py ---
 
-struct BenchOptions {
+struct TokenizerBenchOptions {
   fs::path tokenizer;
   DocumentFiles input;
   int rounds = 3, threads = 1;
 };
 
-void bench(BenchOptions& options) {
+void bench(TokenizerBenchOptions& options) {
   options.input.options.format = document_format_from(options.input.format);
   const auto tokenizer = load_tokenizer(options.tokenizer);
   std::vector<std::string> documents;
@@ -200,7 +200,7 @@ void bench(BenchOptions& options) {
 }
 
 void add_bench(Command parent) {
-  auto options = std::make_shared<BenchOptions>();
+  auto options = std::make_shared<TokenizerBenchOptions>();
   Command app = parent.add_subcommand("bench", "Measure the speed of encoding and decoding, in MB a second");
   add_tokenizer_option(app, options->tokenizer);
   add_document_options(app, options->input);

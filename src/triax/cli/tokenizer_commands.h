@@ -25,7 +25,7 @@ std::string read_stdin();
 
 // Calls body(line) for every line, without its line end.
 template <typename Body>
-void for_each_line(std::string_view text, Body&& body) {
+void for_each_text_line(std::string_view text, Body&& body) {
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, end);

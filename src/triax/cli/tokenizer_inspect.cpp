@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct InspectOptions {
+struct TokenizerInspectOptions {
   std::vector<fs::path> tokenizers;
   std::vector<std::string> words;
   fs::path word_list;
@@ -84,7 +84,7 @@ struct NameStatistics {
 
 NameStatistics measure_names(const Tokenizer& tokenizer, std::string_view list) {
   NameStatistics statistics;
-  for_each_line(list, [&](std::string_view line) {
+  for_each_text_line(list, [&](std::string_view line) {
     const std::string_view name = trim(line);
     if (name.empty()) return;
     const size_t tokens = tokenizer.encode(" " + std::string(name)).size();
@@ -96,7 +96,7 @@ NameStatistics measure_names(const Tokenizer& tokenizer, std::string_view list) 
   return statistics;
 }
 
-void inspect(const InspectOptions& options) {
+void inspect(const TokenizerInspectOptions& options) {
   std::vector<std::unique_ptr<Tokenizer>> tokenizers;
   for (const fs::path& path : options.tokenizers) tokenizers.push_back(load_tokenizer(path));
   const auto row = [&](std::string_view label, auto&& cell) {
@@ -149,14 +149,14 @@ void inspect(const InspectOptions& options) {
   }
 }
 
-void add_inspect_options(Command app, const std::shared_ptr<InspectOptions>& options) {
+void add_inspect_options(Command app, const std::shared_ptr<TokenizerInspectOptions>& options) {
   app.add_option("--word,-w", options->words, "show how this word splits; may be given several times").repeatable();
   app.add_option("--words", options->word_list, "a file of words or names, one a line: tokens each takes").existing_file();
   app.callback([options] { inspect(*options); });
 }
 
 void add_inspect(Command parent) {
-  auto options = std::make_shared<InspectOptions>();
+  auto options = std::make_shared<TokenizerInspectOptions>();
   Command app = parent.add_subcommand("inspect", "Show a vocabulary: size, compression of a text, how words split");
   app.add_option("--tokenizer,-t", options->tokenizers, "several to see them side by side").required().repeatable();
   app.add_option("files", options->files, "text to measure on; JSON lines in the field \"text\"");
@@ -165,7 +165,7 @@ void add_inspect(Command parent) {
 }
 
 void add_compare(Command parent) {
-  auto options = std::make_shared<InspectOptions>();
+  auto options = std::make_shared<TokenizerInspectOptions>();
   Command app = parent.add_subcommand("compare", "Show several vocabularies side by side on the same text");
   app.add_option("tokenizers", options->tokenizers, "folders or files of vocabularies").required();
   app.add_option("--text", options->files, "text to measure on; may be given several times").repeatable();

@@ -24,7 +24,7 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-struct TrainOptions {
+struct TokenizerTrainOptions {
   DocumentFiles input;
   std::string kind = "bpe", memory = "0", normalization = "nmt_nfkc";
   int64_t vocab_size = 8192, min_frequency = 2, alphabet = 1000;
@@ -35,7 +35,7 @@ struct TrainOptions {
   int threads = 0;
 };
 
-text::WordCounterOptions counter_options(const TrainOptions& options) {
+text::WordCounterOptions counter_options(const TokenizerTrainOptions& options) {
   text::WordCounterOptions how;
   if (options.kind == "wordpiece") how.rule = text::WordRule::bert;
   if (options.kind == "unigram") how.rule = text::WordRule::spaces;
@@ -45,7 +45,7 @@ text::WordCounterOptions counter_options(const TrainOptions& options) {
   return how;
 }
 
-text::WordCounts count_words(const TrainOptions& options) {
+text::WordCounts count_words(const TokenizerTrainOptions& options) {
   const DocumentFiles& input = options.input;
   DocumentReader reader(input.files, input.options);
   DocumentParser parser(input.options);
@@ -73,7 +73,7 @@ text::WordCounts count_words(const TrainOptions& options) {
   return counts;
 }
 
-std::unique_ptr<Tokenizer> learn(const text::WordCounts& counts, const TrainOptions& options) {
+std::unique_ptr<Tokenizer> learn(const text::WordCounts& counts, const TokenizerTrainOptions& options) {
   Progress progress("learning tokens", static_cast<uint64_t>(options.vocab_size), {.unit = "tokens"});
   const text::MergeProgress show = [&](int64_t size, int64_t) { progress.update(static_cast<uint64_t>(size)); };
   if (options.kind == "wordpiece") {
@@ -97,7 +97,7 @@ std::unique_ptr<Tokenizer> learn(const text::WordCounts& counts, const TrainOpti
 }
 
 // An option that the kind of vocabulary does not have.
-void check_kind(Command app, const TrainOptions& options) {
+void check_kind(Command app, const TokenizerTrainOptions& options) {
   const std::pair<const char*, const char*> only[] = {{"--cased", "wordpiece"},    {"--alphabet", "wordpiece"},
                                                       {"--normalization", "unigram"}, {"--coverage", "unigram"},
                                                       {"--byte-fallback", "unigram"}};
@@ -106,7 +106,7 @@ void check_kind(Command app, const TrainOptions& options) {
   check(!app.has("--min-frequency") || options.kind != "unigram", "--min-frequency is for --kind bpe and wordpiece");
 }
 
-void train(Command app, TrainOptions& options) {
+void train(Command app, TokenizerTrainOptions& options) {
   check_kind(app, options);
   if (options.threads > 0) set_num_threads(options.threads);
   options.input.options.format = document_format_from(options.input.format);
@@ -125,7 +125,7 @@ void train(Command app, TrainOptions& options) {
 }  // namespace
 
 void add_tokenizer_train(Command parent) {
-  auto options = std::make_shared<TrainOptions>();
+  auto options = std::make_shared<TokenizerTrainOptions>();
   Command app = parent.add_subcommand("train", "Learn a vocabulary from text");
   add_document_options(app, options->input);
   app.add_option("--kind", options->kind, "bpe (byte-level, as GPT-2), wordpiece (BERT), unigram (SentencePiece)")

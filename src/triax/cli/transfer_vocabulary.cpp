@@ -15,11 +15,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct TransferFlags {
   std::string model, vocabulary, output, tokenizer;
 };
 
-void run(const Options& o) {
+void run(const TransferFlags& o) {
   const fs::path output = (fs::path(o.output) / ".").parent_path();
   check(!fs::exists(output) || (fs::is_directory(output) && fs::is_empty(output)),
         "{}: there is something of that name already; choose another OUTPUT_DIR or remove it", output.string());
@@ -44,7 +44,7 @@ void run(const Options& o) {
 
 void add_transfer_vocabulary_command(Command app) {
   Command command = app.add_subcommand("transfer-vocabulary", "Give a pretrained BERT or GPT-2 another vocabulary, to be trained on with it");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<TransferFlags>();
   command.add_option("MODEL_DIR", o->model, "Hugging Face folder: config.json, weights, vocabulary").required().existing_folder();
   command.add_option("TOKENIZER", o->vocabulary, "Folder or file of the new vocabulary (triax tokenizer train)").required();
   command.add_option("OUTPUT_DIR", o->output, "New folder").required();

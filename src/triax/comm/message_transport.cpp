@@ -7,7 +7,7 @@
 namespace triax {
 namespace {
 
-constexpr size_t kSmall = 32 << 10;      // bytes that all ranks together send a rank in one step
+constexpr size_t kSmallStep = 32 << 10;      // bytes that all ranks together send a rank in one step
 constexpr size_t kPieceBytes = 1 << 20;  // of a large tensor, to each rank at a time
 enum Tag { kReduceTag, kGatherTag, kBroadcastTag };
 
@@ -26,7 +26,7 @@ class MessageTransport final : public Transport {
   explicit MessageTransport(const mpi::Group& group) : group_(group) {}
 
   OperationBody run(Collective c) override {
-    const bool small = c.reduces && c.gathers && c.count * size_of(c.dtype) * static_cast<size_t>(size()) <= kSmall;
+    const bool small = c.reduces && c.gathers && c.count * size_of(c.dtype) * static_cast<size_t>(size()) <= kSmallStep;
     return small ? all_reduce_small(c) : run_large(c);
   }
 

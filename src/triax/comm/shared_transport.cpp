@@ -13,9 +13,9 @@ namespace triax {
 namespace {
 
 constexpr size_t kSlot = 256 << 10;  // bytes
-constexpr size_t kSmall = 16 << 10;  // bytes of a tensor that every rank reduces for itself
+constexpr size_t kSmallTensor = 16 << 10;  // bytes of a tensor that every rank reduces for itself
 constexpr size_t kDirect = 48 << 10;  // bytes of a tensor from which on reading directly is faster
-constexpr size_t kBlock = 64 << 10;   // bytes reduced at a time when reading directly
+constexpr size_t kBlockBytes = 64 << 10;   // bytes reduced at a time when reading directly
 
 // How many chunks a rank is through with, counted over the life of the group; written by that rank,
 // read by all. Two slots of each kind let a rank be one chunk ahead of the slowest.
@@ -40,7 +40,7 @@ class SharedTransport final : public Transport {
   static constexpr size_t bytes_per_rank() { return sizeof(Progressed) + 4 * kSlot; }
 
   OperationBody run(Collective c) override {
-    const bool small = c.reduces && c.gathers && c.count * size_of(c.dtype) <= kSmall;
+    const bool small = c.reduces && c.gathers && c.count * size_of(c.dtype) <= kSmallTensor;
     if (small) return all_reduce_small(c);
     const size_t bytes = c.count * size_of(c.dtype) * (c.shard ? static_cast<size_t>(size_) : 1);
     return direct_ && bytes >= kDirect ? run_direct(c) : run_large(c);
@@ -253,14 +253,14 @@ class SharedTransport final : public Transport {
   }
 
   void reduce_directly(const Collective& c, const CollectiveParts& parts) {
-    const size_t element = size_of(c.dtype), step = kBlock / element;
+    const size_t element = size_of(c.dtype), step = kBlockBytes / element;
     const Piece mine = parts.piece(0, me_);
-    scratch_.resize(kBlock * static_cast<size_t>(size_));
+    scratch_.resize(kBlockBytes * static_cast<size_t>(size_));
     std::vector<const void*> sources(static_cast<size_t>(size_));
     for (size_t start = 0; start < mine.count; start += step) {
       const size_t count = std::min(step, mine.count - start);
       for (int r = 0; r < size_; ++r) {
-        std::byte* block = scratch_.data() + kBlock * static_cast<size_t>(r);
+        std::byte* block = scratch_.data() + kBlockBytes * static_cast<size_t>(r);
         if (r == me_) block = parts.in_full({mine.offset + start, count});
         if (r != me_) read_from(r, (mine.offset + start) * element, block, count * element);
         sources[static_cast<size_t>(r)] = block;

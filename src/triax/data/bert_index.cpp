@@ -9,7 +9,7 @@ namespace triax {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kMagic = "TRXBERT1";
+constexpr const char* kBertMagic = "TRXBERT1";
 static_assert(sizeof(BertRow) == 12);
 
 }  // namespace
@@ -23,11 +23,11 @@ std::string describe_bert_index(const IndexedDataset& data, const BertDatasetOpt
 void write_bert_index(const fs::path& path, const std::string& description, std::span<const BertRow> rows,
                       int64_t samples_of_an_epoch) {
   const uint64_t numbers[] = {rows.size(), static_cast<uint64_t>(samples_of_an_epoch)};
-  write_index_file(path, kMagic, numbers, description, {std::as_bytes(rows)});
+  write_index_file(path, kBertMagic, numbers, description, {std::as_bytes(rows)});
 }
 
 std::optional<MappedBertIndex> open_bert_index(const fs::path& path, const std::string& description) {
-  auto file = open_index_file(path, kMagic, {sizeof(BertRow), 0}, description);
+  auto file = open_index_file(path, kBertMagic, {sizeof(BertRow), 0}, description);
   if (!file) return std::nullopt;
   MappedBertIndex index;
   index.samples_of_an_epoch = static_cast<int64_t>(file->numbers[1]);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "triax/data/bert_dataset.h"
+#include "triax/data/blended_datasets.h"
 
 namespace triax {
 
@@ -20,7 +21,7 @@ class BertLoader {
  public:
   BertLoader(BertLoaderOptions options, const BertVocabulary& vocabulary);
 
-  int64_t num_samples() const;
+  int64_t num_samples() const { return sets_.num_samples(); }
   // Lines of a table, with a head: each dataset's documents and sentences, its share of the samples, epochs.
   std::string blend_table() const;
 
@@ -30,8 +31,7 @@ class BertLoader {
 
  private:
   BertLoaderOptions options_;
-  std::vector<BertDataset> datasets_;
-  BlendIndex blend_;  // empty for one dataset
+  BlendedDatasets<BertDataset> sets_;
 };
 
 }  // namespace triax

@@ -65,4 +65,28 @@ BlendIndex blend_everything(std::span<const int64_t> sizes) {
   return blend(shares, total, [&](size_t d, uint32_t count) { return static_cast<int64_t>(count) < sizes[d]; });
 }
 
+bool has_no_weights(std::span<const DataSource> sources) {
+  return std::all_of(sources.begin(), sources.end(), [](const DataSource& source) { return source.weight == 0; });
+}
+
+WeightedBlend blend_by_weight(std::span<const DataSource> sources, int64_t num_samples) {
+  // The greedy choice may run a little ahead of a dataset's share.
+  constexpr double kSurplus = 0.005;
+  check(num_samples > 0, "datasets with weights need a number of samples to be blended for");
+  std::vector<double> weights;
+  for (const DataSource& source : sources) {
+    check(source.weight != 0, "{}: has the weight 0; leave it out, or give it a positive one", source.path.string());
+    weights.push_back(source.weight);
+  }
+  WeightedBlend blend;
+  int64_t total = 0;
+  for (const double share : normalized_weights(weights)) {
+    const double wanted = std::ceil(static_cast<double>(num_samples) * share);
+    total += static_cast<int64_t>(wanted);
+    blend.sizes.push_back(static_cast<int64_t>(std::ceil(wanted * (1 + kSurplus))));
+  }
+  blend.index = blend_by_weight(weights, total);
+  return blend;
+}
+
 }  // namespace triax

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <vector>
 
@@ -20,6 +21,20 @@ struct BlendIndex {
 BlendIndex blend_by_weight(std::span<const double> weights, int64_t size);
 // Every sample of every dataset once, evenly spread.
 BlendIndex blend_everything(std::span<const int64_t> sizes);
+
+struct DataSource {
+  std::filesystem::path path;  // as IndexedDataset takes it
+  double weight = 0;           // all zero: each dataset once, in proportion to its size
+};
+// None of the sources has a weight.
+bool has_no_weights(std::span<const DataSource> sources);
+
+struct WeightedBlend {
+  BlendIndex index;
+  std::vector<int64_t> sizes;  // that the datasets are to be built for: a little more than the blend takes of them
+};
+// At least num_samples by the weights of the sources, rounded up for each dataset as Megatron does.
+WeightedBlend blend_by_weight(std::span<const DataSource> sources, int64_t num_samples);
 
 // Weights that add up to 1. Throws on weights that are negative, not finite, or all zero.
 std::vector<double> normalized_weights(std::span<const double> weights);

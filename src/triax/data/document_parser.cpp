@@ -14,8 +14,6 @@ namespace {
 constexpr size_t kKeptCapacity = size_t{8} << 20;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
-bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\n\v\f") == std::string_view::npos; }
-
 }  // namespace
 
 struct DocumentParser::Json {

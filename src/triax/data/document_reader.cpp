@@ -17,8 +17,6 @@ constexpr size_t kPadding = 64;  // at least what simdjson asks for
 constexpr size_t kExamples = 5;
 constexpr size_t kNone = std::string::npos;
 
-bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\n\v\f") == kNone; }
-
 DocumentFormat format_of(const fs::path& path, DocumentFormat wanted) {
   if (wanted != DocumentFormat::automatic) return wanted;
   fs::path name = path.filename();

@@ -173,7 +173,7 @@ std::string describe_gpt_index(const IndexedDataset& data, const GptDatasetOptio
 
 namespace {
 
-constexpr const char* kMagic = "TRXGPTI1";
+constexpr const char* kGptMagic = "TRXGPTI1";
 static_assert(sizeof(SampleRow) == 8);
 
 }  // namespace
@@ -181,12 +181,12 @@ static_assert(sizeof(SampleRow) == 8);
 // Arrays of the file: rows, documents, shuffle; the numbers count documents before rows.
 void write_gpt_index(const fs::path& path, const std::string& description, const GptIndexArrays& arrays) {
   const uint64_t numbers[] = {static_cast<uint64_t>(arrays.epochs), arrays.documents.size(), arrays.rows.size(), arrays.shuffle.size()};
-  write_index_file(path, kMagic, numbers, description,
+  write_index_file(path, kGptMagic, numbers, description,
                    {std::as_bytes(std::span(arrays.rows)), std::as_bytes(std::span(arrays.documents)), std::as_bytes(std::span(arrays.shuffle))});
 }
 
 std::optional<MappedGptIndex> open_gpt_index(const fs::path& path, const std::string& description) {
-  auto file = open_index_file(path, kMagic, {0, sizeof(int32_t), sizeof(SampleRow), sizeof(uint32_t)}, description);
+  auto file = open_index_file(path, kGptMagic, {0, sizeof(int32_t), sizeof(SampleRow), sizeof(uint32_t)}, description);
   if (!file) return std::nullopt;
   const auto& numbers = file->numbers;
   if (numbers[3] + 1 != numbers[2]) return warn_of_index(path, "is cut short or damaged"), std::nullopt;

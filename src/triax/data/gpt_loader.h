@@ -7,7 +7,7 @@
 
 #include <string>
 
-#include "triax/data/blend.h"
+#include "triax/data/blended_datasets.h"
 #include "triax/data/gpt_dataset.h"
 
 namespace triax {
@@ -33,11 +33,6 @@ struct GptBatch {
   std::vector<TokenSpan> spans;
 };
 
-struct DataSource {
-  std::filesystem::path path;  // as IndexedDataset takes it
-  double weight = 0;           // all zero: each dataset once, in proportion to its size
-};
-
 struct GptLoaderOptions {
   std::vector<DataSource> sources{};
   std::string split = "969,30,1";
@@ -58,18 +53,15 @@ struct GptLoaderOptions {
   bool use_cache = true;
 };
 
-// Throws Error unless samples [first, first + count) are among those that the order was built for.
-void check_sample_range(int64_t first, int64_t count, int64_t num_samples);
-
 class GptLoader {
  public:
   explicit GptLoader(GptLoaderOptions options);
 
-  int64_t num_samples() const;
+  int64_t num_samples() const { return sets_.num_samples(); }
   int64_t seq_length() const { return options_.seq_length; }
-  const std::vector<GptDataset>& datasets() const { return datasets_; }
+  const std::vector<GptDataset>& datasets() const { return sets_.datasets(); }
   // How many of the samples come from each dataset.
-  std::vector<int64_t> samples_per_dataset() const;
+  std::vector<int64_t> samples_per_dataset() const { return sets_.samples_per_dataset(); }
 
   // What each dataset gives: its tokens, its share of the samples, how many that are, and how often it is gone through
   // (samples times length over tokens, as Smith et al. 2022, table 2, reports it). Lines of a table, with a head.
@@ -83,8 +75,7 @@ class GptLoader {
   void load(int64_t sample, std::span<int32_t> tokens, GptBatch& batch, int64_t row) const;
 
   GptLoaderOptions options_;
-  std::vector<GptDataset> datasets_;
-  BlendIndex blend_;  // empty for one dataset
+  BlendedDatasets<GptDataset> sets_;
 };
 
 }  // namespace triax

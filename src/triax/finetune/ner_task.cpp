@@ -49,7 +49,7 @@ class NerTask : public Task {
 
   std::unique_ptr<TaskSet> parse(const std::string& text, const std::filesystem::path& path, bool labelled) const override {
     auto set = std::make_unique<NerSet>();
-    const ReadOptions reading{.skip_bad = options_.data.skip_bad};
+    const tasks::ReadOptions reading{.skip_bad = options_.data.skip_bad};
     set->file = labelled ? parse_conll(text, path, reading) : parse_words(text, path, reading);
     set->bad = set->file.bad;
     if (labelled) remove_unknown(set->file, path, reading, set->bad);
@@ -109,7 +109,7 @@ class NerTask : public Task {
 
  private:
   // Input without tags: one word a line (more columns are passed over), or a JSON line with "text" or "words".
-  static ConllFile parse_words(const std::string& text, const std::filesystem::path& path, const ReadOptions& reading) {
+  static ConllFile parse_words(const std::string& text, const std::filesystem::path& path, const tasks::ReadOptions& reading) {
     const size_t first = text.find_first_not_of(" \t\r\n");
     check(first != std::string::npos, "{}: there is nothing in it", path.string());
     std::string lines;
@@ -163,7 +163,7 @@ class NerTask : public Task {
     return words;
   }
 
-  void remove_unknown(ConllFile& file, const std::filesystem::path& path, const ReadOptions& reading, BadRecords& bad) const {
+  void remove_unknown(ConllFile& file, const std::filesystem::path& path, const tasks::ReadOptions& reading, BadRecords& bad) const {
     std::erase_if(file.sentences, [&](TaggedSentence& sentence) {
       const auto converted = convert_tags(sentence.tags, scheme_);
       for (const std::string& tag : converted)

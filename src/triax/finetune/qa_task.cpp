@@ -34,7 +34,7 @@ class QaTask : public Task {
 
   std::unique_ptr<TaskSet> parse(const std::string& text, const std::filesystem::path& path, bool labelled) const override {
     auto set = std::make_unique<QaSet>();
-    const ReadOptions reading{.skip_bad = options_.data.skip_bad};
+    const tasks::ReadOptions reading{.skip_bad = options_.data.skip_bad};
     if (!labelled && is_lines(text)) {
       set->file = parse_lines(text, path, reading);
     } else if (text.find("\"questions\"") != std::string::npos && text.find("\"paragraphs\"") == std::string::npos) {
@@ -89,7 +89,7 @@ class QaTask : public Task {
     return first.is_object() && first.contains("question") && first.contains("context");
   }
 
-  static QuestionFile parse_lines(const std::string& text, const std::filesystem::path& path, const ReadOptions& reading) {
+  static QuestionFile parse_lines(const std::string& text, const std::filesystem::path& path, const tasks::ReadOptions& reading) {
     QuestionFile file;
     for_each_line(text, [&](std::string_view line, uint64_t number) {
       if (line.find_first_not_of(" \t") == std::string_view::npos) return;

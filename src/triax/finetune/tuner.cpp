@@ -31,8 +31,7 @@ double seconds_since(Clock::time_point begin) { return std::chrono::duration<dou
 
 void tell(const TaskSet& set, const std::string& path) {
   for (const std::string& note : set.notes) log_info("{}", note);
-  for (const std::string& example : set.bad.examples) log_warning("left out: {}", example);
-  if (set.bad.count > set.bad.examples.size()) log_warning("{}: {} bad records were left out in all", path, set.bad.count);
+  tasks::warn_left_out(set.bad, path);
 }
 
 // The first example of every group, in a random order of the seed; at most `limit` records of it.

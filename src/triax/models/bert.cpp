@@ -9,38 +9,25 @@
 #include "triax/models/bert_sites.h"
 
 namespace triax {
-namespace {
-
-ParameterSpec matrix(std::string name, int64_t rows, int64_t cols, double std) {
-  return {.name = std::move(name), .global_shape = {rows, cols}, .shape = {rows, cols}, .offset = {0, 0},
-          .init = Init::normal, .init_std = static_cast<float>(std), .matrix = true};
-}
-
-ParameterSpec vector(std::string name, int64_t size, Init init = Init::zeros) {
-  return {.name = std::move(name), .global_shape = {size}, .shape = {size}, .offset = {}, .init = init};
-}
-
-}  // namespace
-
 Bert::Bert(const BertConfig& config, const BertHeadConfig& head, Recompute recompute, bool with_gradients)
     : config_(config), head_(head), recompute_(recompute) {
   config.validate();
   const int64_t h = config.hidden_size;
   ParameterTable table;
   table.begin_unit("embedding");
-  token_ = table.add(matrix("embedding.token", config.vocab_size, h, config.init_std));
-  position_ = table.add(matrix("embedding.position", config.max_positions, h, config.init_std));
-  type_ = table.add(matrix("embedding.type", config.num_types, h, config.init_std));
+  token_ = table.add(ParameterSpec::make_matrix("embedding.token", config.vocab_size, h, config.init_std));
+  position_ = table.add(ParameterSpec::make_matrix("embedding.position", config.max_positions, h, config.init_std));
+  type_ = table.add(ParameterSpec::make_matrix("embedding.type", config.num_types, h, config.init_std));
   if (config.post_norm) {
-    embedding_norm_weight_ = table.add(vector("embedding.norm.weight", h, Init::ones));
-    embedding_norm_bias_ = table.add(vector("embedding.norm.bias", h));
+    embedding_norm_weight_ = table.add(ParameterSpec::make_vector("embedding.norm.weight", h, Init::ones));
+    embedding_norm_bias_ = table.add(ParameterSpec::make_vector("embedding.norm.bias", h));
   }
   std::vector<BlockParameters> blocks;
   for (int64_t i = 0; i < config.num_layers; ++i) blocks.push_back(declare_block(config.block(), i, 0, 1, table));
   table.begin_unit("head");
   if (!config.post_norm) {
-    final_weight_ = table.add(vector("final_norm.weight", h, Init::ones));
-    final_bias_ = table.add(vector("final_norm.bias", h));
+    final_weight_ = table.add(ParameterSpec::make_vector("final_norm.weight", h, Init::ones));
+    final_bias_ = table.add(ParameterSpec::make_vector("final_norm.bias", h));
   }
   declare_head(table);
   parameters_ = std::make_unique<Parameters>(std::move(table), DType::f32, with_gradients);
@@ -51,27 +38,27 @@ Bert::Bert(const BertConfig& config, const BertHeadConfig& head, Recompute recom
 void Bert::declare_head(ParameterTable& table) {
   const int64_t h = config_.hidden_size, outputs = head_.outputs();
   if (head_.has_pooler()) {
-    pooler_weight_ = table.add(matrix("pooler.weight", h, h, config_.init_std));
-    pooler_bias_ = table.add(vector("pooler.bias", h));
+    pooler_weight_ = table.add(ParameterSpec::make_matrix("pooler.weight", h, h, config_.init_std));
+    pooler_bias_ = table.add(ParameterSpec::make_vector("pooler.bias", h));
   }
   if (head_.head == BertHead::pretraining) {
-    transform_weight_ = table.add(matrix("masked.transform.weight", h, h, config_.init_std));
-    transform_bias_ = table.add(vector("masked.transform.bias", h));
-    transform_norm_weight_ = table.add(vector("masked.norm.weight", h, Init::ones));
-    transform_norm_bias_ = table.add(vector("masked.norm.bias", h));
-    decoder_bias_ = table.add(vector("masked.bias", config_.vocab_size));
-    order_weight_ = table.add(matrix("order.weight", 2, h, config_.init_std));
-    order_bias_ = table.add(vector("order.bias", 2));
+    transform_weight_ = table.add(ParameterSpec::make_matrix("masked.transform.weight", h, h, config_.init_std));
+    transform_bias_ = table.add(ParameterSpec::make_vector("masked.transform.bias", h));
+    transform_norm_weight_ = table.add(ParameterSpec::make_vector("masked.norm.weight", h, Init::ones));
+    transform_norm_bias_ = table.add(ParameterSpec::make_vector("masked.norm.bias", h));
+    decoder_bias_ = table.add(ParameterSpec::make_vector("masked.bias", config_.vocab_size));
+    order_weight_ = table.add(ParameterSpec::make_matrix("order.weight", 2, h, config_.init_std));
+    order_bias_ = table.add(ParameterSpec::make_vector("order.bias", 2));
   } else if (head_.head != BertHead::none) {
     check(outputs > 0, "a head of {} labels cannot tell anything apart", outputs);
     table.begin_unit("classifier");  // which may have a learning rate of its own
     const int64_t inner = head_.hidden_size;
     if (inner > 0) {
-      classifier_hidden_weight_ = table.add(matrix("classifier.hidden.weight", inner, h, config_.init_std));
-      classifier_hidden_bias_ = table.add(vector("classifier.hidden.bias", inner));
+      classifier_hidden_weight_ = table.add(ParameterSpec::make_matrix("classifier.hidden.weight", inner, h, config_.init_std));
+      classifier_hidden_bias_ = table.add(ParameterSpec::make_vector("classifier.hidden.bias", inner));
     }
-    classifier_weight_ = table.add(matrix("classifier.weight", outputs, inner > 0 ? inner : h, config_.init_std));
-    classifier_bias_ = table.add(vector("classifier.bias", outputs));
+    classifier_weight_ = table.add(ParameterSpec::make_matrix("classifier.weight", outputs, inner > 0 ? inner : h, config_.init_std));
+    classifier_bias_ = table.add(ParameterSpec::make_vector("classifier.bias", outputs));
   }
 }
 

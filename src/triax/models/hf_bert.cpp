@@ -19,7 +19,7 @@ struct Pair {
   std::string_view ours, theirs;
 };
 
-constexpr std::array<Pair, 20> kOutside = {{
+constexpr std::array<Pair, 20> kBertOutside = {{
     {"embedding.token", "bert.embeddings.word_embeddings.weight"},
     {"embedding.position", "bert.embeddings.position_embeddings.weight"},
     {"embedding.type", "bert.embeddings.token_type_embeddings.weight"},
@@ -42,7 +42,7 @@ constexpr std::array<Pair, 20> kOutside = {{
     {"classifier.bias", "classifier.bias"},
 }};
 
-constexpr std::array<Pair, 10> kLayer = {{
+constexpr std::array<Pair, 10> kBertLayer = {{
     {"attention_output.weight", "attention.output.dense.weight"},
     {"attention_output.bias", "attention.output.dense.bias"},
     {"attention_norm.weight", "attention.output.LayerNorm.weight"},
@@ -59,7 +59,7 @@ constexpr std::array<Pair, 10> kLayer = {{
 std::vector<std::string> hf_names(std::string_view ours, BertHead head, bool post_norm) {
   constexpr std::string_view kLayers = "layers.";
   if (head == BertHead::spans && (ours == "classifier.weight" || ours == "classifier.bias")) return {"qa_outputs" + std::string(ours.substr(10))};
-  for (const Pair& pair : kOutside)
+  for (const Pair& pair : kBertOutside)
     if (ours == pair.ours) return {std::string(pair.theirs)};
   const size_t dot = ours.find('.', kLayers.size());
   check(ours.starts_with(kLayers) && dot != std::string_view::npos, "a BERT has no tensor \"{}\"", ours);
@@ -72,7 +72,7 @@ std::vector<std::string> hf_names(std::string_view ours, BertHead head, bool pos
   }
   if (!post_norm && name.starts_with("attention_norm.")) return {layer + "attention.ln" + std::string(name.substr(14))};
   if (!post_norm && name.starts_with("mlp_norm.")) return {layer + "ln" + std::string(name.substr(8))};
-  for (const Pair& pair : kLayer)
+  for (const Pair& pair : kBertLayer)
     if (name == pair.ours) return {layer + std::string(pair.theirs)};
   fail("a BERT has no tensor \"{}\"", ours);
 }

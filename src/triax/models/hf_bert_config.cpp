@@ -5,10 +5,10 @@
 #include "triax/base/file.h"
 #include "triax/base/json.h"
 #include "triax/models/hf_bert.h"
+#include "triax/models/hf_config.h"
 
 namespace triax {
 namespace {
-
 
 struct Architecture {
   BertHead head;
@@ -20,15 +20,6 @@ constexpr std::array<Architecture, 6> kArchitectures = {{{BertHead::none, "BertM
                                                          {BertHead::sequence, "BertForSequenceClassification"},
                                                          {BertHead::choice, "BertForMultipleChoice"},
                                                          {BertHead::spans, "BertForQuestionAnswering"}}};
-
-int64_t size_or(const Json& json, const char* key, int64_t fallback, const std::string& path) {
-  if (!json.contains(key) || json[key].is_null()) return fallback;
-  constexpr int64_t kLargest = int64_t{1} << 30;
-  check(json[key].is_integer(), "{}: \"{}\" is {}, not a whole number", path, key, json[key].dump());
-  const int64_t value = json[key].integer();
-  check(value >= 1 && value <= kLargest, "{}: \"{}\" is {}, which is not a size", path, key, value);
-  return value;
-}
 
 double number_or(const Json& json, const char* key, double fallback, double largest, const std::string& path) {
   if (!json.contains(key) || json[key].is_null()) return fallback;

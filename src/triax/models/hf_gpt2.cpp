@@ -21,7 +21,7 @@ struct Correspondence {
   bool transposed;
 };
 
-constexpr std::array<Correspondence, 12> kLayer = {{
+constexpr std::array<Correspondence, 12> kGpt2Layer = {{
     {"attention_norm.weight", "ln_1.weight", false},
     {"attention_norm.bias", "ln_1.bias", false},
     {"qkv.weight", "attn.c_attn.weight", true},
@@ -36,7 +36,7 @@ constexpr std::array<Correspondence, 12> kLayer = {{
     {"mlp_down.bias", "mlp.c_proj.bias", false},
 }};
 
-constexpr std::array<Correspondence, 4> kOutside = {{
+constexpr std::array<Correspondence, 4> kGpt2Outside = {{
     {"embedding.token", "wte.weight", false},
     {"embedding.position", "wpe.weight", false},
     {"final_norm.weight", "ln_f.weight", false},
@@ -49,12 +49,12 @@ struct HfTensor {
 };
 
 HfTensor hf_tensor(std::string_view ours) {
-  for (const Correspondence& pair : kOutside)
+  for (const Correspondence& pair : kGpt2Outside)
     if (ours == pair.ours) return {std::string(pair.theirs), pair.transposed};
   constexpr std::string_view kLayers = "layers.";
   const size_t dot = ours.find('.', kLayers.size());
   if (ours.starts_with(kLayers) && dot != std::string_view::npos)
-    for (const Correspondence& pair : kLayer)
+    for (const Correspondence& pair : kGpt2Layer)
       if (ours.substr(dot + 1) == pair.ours)
         return {fmt::format("h.{}.{}", ours.substr(kLayers.size(), dot - kLayers.size()), pair.theirs),
                 pair.transposed};
@@ -120,7 +120,7 @@ std::vector<NamedShape> gpt_tensors(const ModelConfig& config) {
   std::vector<NamedShape> tensors = {{"embedding.token", {config.vocab_size, h}},
                                      {"embedding.position", {config.max_positions, h}}};
   for (int64_t layer = 0; layer < config.num_layers; ++layer)
-    for (const Correspondence& pair : kLayer) {
+    for (const Correspondence& pair : kGpt2Layer) {
       const std::string_view name = pair.ours;
       const Shape shape = name == "qkv.weight"                ? Shape{3, a, h / a, h}
                           : name == "qkv.bias"                ? Shape{3, a, h / a}

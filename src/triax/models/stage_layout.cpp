@@ -5,15 +5,6 @@
 namespace triax {
 namespace {
 
-ParameterSpec matrix(const char* name, int64_t rows, int64_t columns, float std) {
-  return {.name = name, .global_shape = {rows, columns}, .shape = {rows, columns}, .offset = {0, 0},
-          .init = Init::normal, .init_std = std, .matrix = true};
-}
-
-ParameterSpec vector(const char* name, int64_t size, Init init = Init::zeros) {
-  return {.name = name, .global_shape = {size}, .shape = {size}, .offset = {}, .init = init};
-}
-
 // Along the vocabulary, padded to `padded`; padding belongs to the layout, not to the model.
 ParameterSpec split_vocabulary(ParameterSpec spec, int64_t padded, int tp_rank, int tp_size) {
   spec.shape[0] = padded / tp_size;
@@ -27,12 +18,12 @@ void declare_embedding(const ModelConfig& config, float std, StageLayout& layout
   const int64_t h = config.hidden_size;
   ParameterTable& table = layout.table;
   layout.position_unit = table.begin_unit("embedding.position");
-  layout.position_table = table.add(matrix("embedding.position", config.max_positions, h, std));
+  layout.position_table = table.add(ParameterSpec::make_matrix("embedding.position", config.max_positions, h, std));
   if (!config.is_bert()) return;
-  layout.type_table = table.add(matrix("embedding.type", config.num_types, h, std));
+  layout.type_table = table.add(ParameterSpec::make_matrix("embedding.type", config.num_types, h, std));
   if (!config.post_norm) return;
-  layout.embedding_norm_weight = table.add(vector("embedding.norm.weight", h, Init::ones));
-  layout.embedding_norm_bias = table.add(vector("embedding.norm.bias", h));
+  layout.embedding_norm_weight = table.add(ParameterSpec::make_vector("embedding.norm.weight", h, Init::ones));
+  layout.embedding_norm_bias = table.add(ParameterSpec::make_vector("embedding.norm.bias", h));
 }
 
 // Every rank computes the heads but for the decoder as a whole, on all tokens that they see.
@@ -41,17 +32,17 @@ void declare_bert_heads(const ModelConfig& config, float std, int64_t padded, in
   ParameterTable& table = layout.table;
   layout.masked_unit = table.begin_unit("masked");
   table.sees_all_tokens();
-  layout.transform_weight = table.add(matrix("masked.transform.weight", h, h, std));
-  layout.transform_bias = table.add(vector("masked.transform.bias", h));
-  layout.masked_norm_weight = table.add(vector("masked.norm.weight", h, Init::ones));
-  layout.masked_norm_bias = table.add(vector("masked.norm.bias", h));
-  layout.decoder_bias = table.add(split_vocabulary(vector("masked.bias", config.vocab_size), padded, tp_rank, tp_size));
+  layout.transform_weight = table.add(ParameterSpec::make_matrix("masked.transform.weight", h, h, std));
+  layout.transform_bias = table.add(ParameterSpec::make_vector("masked.transform.bias", h));
+  layout.masked_norm_weight = table.add(ParameterSpec::make_vector("masked.norm.weight", h, Init::ones));
+  layout.masked_norm_bias = table.add(ParameterSpec::make_vector("masked.norm.bias", h));
+  layout.decoder_bias = table.add(split_vocabulary(ParameterSpec::make_vector("masked.bias", config.vocab_size), padded, tp_rank, tp_size));
   layout.order_unit = table.begin_unit("order");
   table.sees_all_tokens();
-  layout.pooler_weight = table.add(matrix("pooler.weight", h, h, std));
-  layout.pooler_bias = table.add(vector("pooler.bias", h));
-  layout.order_weight = table.add(matrix("order.weight", 2, h, std));
-  layout.order_bias = table.add(vector("order.bias", 2));
+  layout.pooler_weight = table.add(ParameterSpec::make_matrix("pooler.weight", h, h, std));
+  layout.pooler_bias = table.add(ParameterSpec::make_vector("pooler.bias", h));
+  layout.order_weight = table.add(ParameterSpec::make_matrix("order.weight", 2, h, std));
+  layout.order_bias = table.add(ParameterSpec::make_vector("order.bias", 2));
 }
 
 BertHeadWorkspace allocate_bert_heads(const StageShape& shape, int64_t chunk, bool with_backward, Arena& arena) {
@@ -79,7 +70,7 @@ StageLayout declare_stage(const ModelConfig& config, const ModelPart& part, int 
   ParameterTable& table = layout.table;
   if (part.has_embedding || part.has_head) {  // a unit of its own: first and last stage have the same one
     layout.token_unit = table.begin_unit("embedding.token");
-    ParameterSpec spec = split_vocabulary(matrix("embedding.token", config.vocab_size, h, std), padded, tp_rank, tp_size);
+    ParameterSpec spec = split_vocabulary(ParameterSpec::make_matrix("embedding.token", config.vocab_size, h, std), padded, tp_rank, tp_size);
     spec.tied_copy = !part.has_embedding;
     layout.token_table = table.add(std::move(spec));
   }
@@ -91,8 +82,8 @@ StageLayout declare_stage(const ModelConfig& config, const ModelPart& part, int 
   if (!part.has_head) return layout;
   if (!config.post_norm) {
     layout.final_unit = table.begin_unit("final_norm");
-    layout.final_weight = table.add(vector("final_norm.weight", h, Init::ones));
-    layout.final_bias = table.add(vector("final_norm.bias", h));
+    layout.final_weight = table.add(ParameterSpec::make_vector("final_norm.weight", h, Init::ones));
+    layout.final_bias = table.add(ParameterSpec::make_vector("final_norm.bias", h));
   }
   if (config.is_bert()) declare_bert_heads(config, std, padded, tp_rank, tp_size, layout);
   return layout;

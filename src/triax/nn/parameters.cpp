@@ -56,6 +56,15 @@ Sizes sizes_of(const ParameterTable& table, DType compute_type, bool with_gradie
 
 }  // namespace
 
+ParameterSpec ParameterSpec::make_matrix(std::string name, int64_t rows, int64_t columns, float std) {
+  return {.name = std::move(name), .global_shape = {rows, columns}, .shape = {rows, columns}, .offset = {0, 0},
+          .init = Init::normal, .init_std = std, .matrix = true};
+}
+
+ParameterSpec ParameterSpec::make_vector(std::string name, int64_t size, Init init) {
+  return {.name = std::move(name), .global_shape = {size}, .shape = {size}, .offset = {}, .init = init};
+}
+
 size_t weight_bytes(const ParameterUnit& unit, DType compute_type) {
   return static_cast<size_t>(unit.segments[0].size) * size_of(compute_type) +
          static_cast<size_t>(unit.segments[1].size) * sizeof(float);

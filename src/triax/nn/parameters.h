@@ -34,6 +34,9 @@ struct ParameterSpec {
   int64_t begin = 0;    // first element in the flat layout; set by ParameterTable::lay_out
 
   int64_t numel() const { return shape.numel(); }
+  // Whole, as a model without tensor parallelism has them: normal(0, std) and decayed; `init` and not decayed.
+  static ParameterSpec make_matrix(std::string name, int64_t rows, int64_t columns, float std);
+  static ParameterSpec make_vector(std::string name, int64_t size, Init init = Init::zeros);
 };
 
 // A stretch of the flat layout in one element type, a whole number of cache lines for every shard.

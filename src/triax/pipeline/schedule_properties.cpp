@@ -45,8 +45,8 @@ struct Started {
 
 // The k-th send started on a channel goes to the k-th receive started on it, as transports match them.
 Matching match_messages(ActionLists lists) {
-  using Channel = std::tuple<int, int, Payload>;
-  std::map<Channel, std::array<std::vector<Started>, 2>> channels;
+  using MessageKey = std::tuple<int, int, Payload>;
+  std::map<MessageKey, std::array<std::vector<Started>, 2>> channels;
   Matching matching;
   for (int rank = 0; rank < static_cast<int>(lists.size()); ++rank) {
     const std::vector<Action>& list = lists[static_cast<size_t>(rank)];

@@ -22,12 +22,10 @@ bool is_finite_number(const std::string& text) {
   return error == std::errc() && end == text.data() + text.size() && std::isfinite(value);
 }
 
-bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\v\f") == std::string_view::npos; }
-
 // What every format has in common: one record is read into a case, or refused with a reason.
-class Reader {
+class CaseReader {
  public:
-  Reader(const std::filesystem::path& path, const CaseOptions& options) : path_(path), options_(options) {}
+  CaseReader(const std::filesystem::path& path, const CaseOptions& options) : path_(path), options_(options) {}
 
   // `wrong`: what the format found missing.
   void take(TextCase c, std::string wrong, uint64_t line) {
@@ -126,7 +124,7 @@ class Columns {
 CaseFile parse_cases(std::string_view text, const std::filesystem::path& path, const CaseOptions& options) {
   const size_t first = text.find_first_not_of(" \t\r\n");
   check(first != std::string_view::npos, "{}: there is nothing in it", path.string());
-  Reader reader(path, options);
+  CaseReader reader(path, options);
   if (text[first] == '{') {
     for_each_line(text, [&](std::string_view line, uint64_t number) {
       if (is_blank(line)) return;

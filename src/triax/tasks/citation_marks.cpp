@@ -2,6 +2,7 @@
 #include <charconv>
 #include <optional>
 
+#include "triax/base/text.h"
 #include "triax/tasks/citations.h"
 #include "triax/tasks/name_scan.h"
 #include "triax/text/utf8.h"
@@ -10,9 +11,6 @@ namespace triax::tasks {
 namespace {
 
 constexpr int kLongestRange = 60;  // "[1-200]" is no list of references
-
-ByteRange range(size_t begin, size_t end) { return {static_cast<int64_t>(begin), static_cast<int64_t>(end)}; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // Length of a dash at `at`: hyphen, en dash and their kin; 0 where there is none.
 size_t dash_length(std::string_view text, size_t at) {
@@ -107,7 +105,7 @@ std::vector<Citation> find_enclosed(std::string_view text, char open, char close
     const bool is_range = numbers.size() > 1 && text.substr(list, inside - list).find_first_of(",;") == std::string_view::npos;
     inside = skip_spaces(text, inside);
     if (is_data(text, at, open, numbers.size(), is_range)) continue;
-    if (!numbers.empty() && inside < text.size() && text[inside] == close) add_numbers(numbers, range(at, inside + 1), found);
+    if (!numbers.empty() && inside < text.size() && text[inside] == close) add_numbers(numbers, ByteRange::of(at, inside + 1), found);
   }
   return found;
 }
@@ -133,7 +131,7 @@ std::vector<Citation> find_superscripts(std::string_view text, int largest) {
     const bool decimal = next == '.' && end + 1 < text.size() && is_digit(text[end + 1]);
     const bool counts = text.substr(end).starts_with(" (") && end + 2 < text.size() && is_digit(text[end + 2]);  // "men31 (88.6)"
     if (numbers.empty() || !ends || decimal || counts) continue;
-    add_numbers(numbers, range(at, end), found);
+    add_numbers(numbers, ByteRange::of(at, end), found);
     at = end - 1;
   }
   return found;
@@ -179,7 +177,7 @@ class AuthorYears {
     } else if (continues) {  // "Smith 2010, 2011"
       c = found_.back();
       c.year = year;
-      c.place = range(pieces_[i].begin, pieces_[next - 1].end);
+      c.place = ByteRange::of(pieces_[i].begin, pieces_[next - 1].end);
     } else {
       return;
     }
@@ -192,7 +190,7 @@ class AuthorYears {
     // "2010a,b"
     while (year.size() == 5 && is(next, ",") && is_word(next + 1) && of(next + 1).size() == 1) {
       c.year = year.substr(0, 4) + std::string(of(next + 1));
-      c.place = range(pieces_[next + 1].begin, pieces_[next + 1].end);
+      c.place = ByteRange::of(pieces_[next + 1].begin, pieces_[next + 1].end);
       found_.push_back(c);
       next += 2;
     }

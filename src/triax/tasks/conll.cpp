@@ -21,8 +21,6 @@ std::vector<std::string_view> columns_of(std::string_view line) {
   return columns;
 }
 
-bool is_blank(std::string_view line) { return line.find_first_not_of(" \t") == std::string_view::npos; }
-
 class Parser {
  public:
   Parser(const std::filesystem::path& path, const ReadOptions& options) : path_(path), options_(options) {}

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 
+#include "triax/base/text.h"
 #include "triax/text/utf8.h"
 
 namespace triax::tasks {
@@ -18,7 +19,6 @@ bool is_one_of(std::string_view word, const std::array<std::string_view, N>& wor
 }
 
 bool is_letter(uint32_t code) { return code != text::kInvalid && (U_GET_GC_MASK(static_cast<UChar32>(code)) & (U_GC_L_MASK | U_GC_M_MASK)); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 // Hyphens and apostrophes within a name.
 bool joins(uint32_t code) { return code == '-' || code == '\'' || code == 0x2019 || code == 0x2010 || code == 0x2011; }
 

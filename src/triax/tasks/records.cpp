@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "triax/base/error.h"
+#include "triax/base/log.h"
 #include "triax/data/byte_source.h"
 
 namespace triax::tasks {
@@ -12,6 +13,11 @@ namespace triax::tasks {
 void refuse(const ReadOptions& options, BadRecords& bad, std::string message) {
   if (!options.skip_bad) fail("{}; correct it, or say --skip-bad (of triax finetune: data.skip_bad = true) to leave such records out", message);
   bad.add(std::move(message));
+}
+
+void warn_left_out(const BadRecords& bad, const std::string& path) {
+  for (const std::string& example : bad.examples) log_warning("left out: {}", example);
+  if (bad.count > bad.examples.size()) log_warning("{}: {} bad records were left out in all", path, bad.count);
 }
 
 std::string read_text(const std::filesystem::path& path) {

@@ -19,6 +19,9 @@ struct ReadOptions {
 // Throws `message` ("file:line: what is wrong"), or counts it when bad records are skipped.
 void refuse(const ReadOptions& options, BadRecords& bad, std::string message);
 
+// Warns of what was left out of `path`: the first few by name, and how many in all.
+void warn_left_out(const BadRecords& bad, const std::string& path);
+
 // The content of a file, decompressed when it is gzip or zstd, without a byte order mark.
 std::string read_text(const std::filesystem::path& path);
 

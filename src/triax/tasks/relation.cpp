@@ -11,8 +11,6 @@
 namespace triax::tasks {
 namespace {
 
-ByteRange range(size_t begin, size_t end) { return {static_cast<int64_t>(begin), static_cast<int64_t>(end)}; }
-
 // The one place between `open` and `close`; `count` tells how many there are.
 std::optional<MarkedEntity> between(std::string_view text, std::string_view open, std::string_view close, int& count) {
   std::optional<MarkedEntity> found;
@@ -24,7 +22,7 @@ std::optional<MarkedEntity> between(std::string_view text, std::string_view open
     while (first < last && text[first] == ' ') ++first;
     while (last > first && text[last - 1] == ' ') --last;
     if (first == last) continue;
-    found = MarkedEntity{range(at, end + close.size()), range(first, last)};
+    found = MarkedEntity{ByteRange::of(at, end + close.size()), ByteRange::of(first, last)};
     ++count;
   }
   return found;
@@ -35,7 +33,7 @@ std::vector<MarkedEntity> hidden_names(std::string_view text) {
   for (size_t at = text.find('@'); at != std::string_view::npos; at = text.find('@', at + 1)) {
     size_t end = at + 1;
     while (end < text.size() && (text[end] == '-' || text[end] == '_' || (text[end] >= 'A' && text[end] <= 'Z'))) ++end;
-    if (end > at + 1 && end < text.size() && text[end] == '$') found.push_back({range(at, end + 1), range(at, end + 1)});
+    if (end > at + 1 && end < text.size() && text[end] == '$') found.push_back({ByteRange::of(at, end + 1), ByteRange::of(at, end + 1)});
   }
   return found;
 }

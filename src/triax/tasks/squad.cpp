@@ -31,9 +31,9 @@ std::optional<size_t> nearest(std::string_view context, std::string_view text, s
   return best;
 }
 
-class Reader {
+class SquadReader {
  public:
-  Reader(const std::filesystem::path& path, const ReadOptions& options) : path_(path), options_(options) {}
+  SquadReader(const std::filesystem::path& path, const ReadOptions& options) : path_(path), options_(options) {}
 
   QuestionFile read(const Json& root) {
     check(root.is_object() && root.contains("data") && root["data"].is_array(),
@@ -129,7 +129,7 @@ class Reader {
 }  // namespace
 
 QuestionFile parse_squad(std::string_view text, const std::filesystem::path& path, const ReadOptions& options) {
-  return Reader(path, options).read(Json::parse(text, path.string()));
+  return SquadReader(path, options).read(Json::parse(text, path.string()));
 }
 
 QuestionFile read_squad(const std::filesystem::path& path, const ReadOptions& options) {

@@ -19,6 +19,7 @@ namespace triax {
 struct ByteRange {
   int64_t begin = 0;
   int64_t end = 0;
+  static ByteRange of(size_t begin, size_t end) { return {static_cast<int64_t>(begin), static_cast<int64_t>(end)}; }
   bool operator==(const ByteRange&) const = default;
 };
 

@@ -11,7 +11,7 @@
 namespace triax {
 namespace {
 
-constexpr double kWidth = 960, kLeft = 62, kRight = 84, kTop = 6, kBottom = 46;
+constexpr double kPictureWidth = 960, kPictureLeft = 62, kPictureRight = 84, kPictureTop = 6, kPictureBottom = 46;
 constexpr double kDigitWidth = 7;     // of the numbers in blocks
 constexpr int kHues = 12;             // then they come again
 constexpr int64_t kMostIdeal = 1 << 16;  // computations of a schedule that is simulated for comparison
@@ -68,7 +68,7 @@ class Picture {
       : record_(record), idle_(idle), seconds_(seconds) {
     const size_t ranks = record.ranks.size();
     row_ = ranks <= 4 ? 40 : ranks <= 8 ? 32 : ranks <= 16 ? 25 : 18;
-    height_ = kTop + row_ * static_cast<double>(ranks) + kBottom;
+    height_ = kPictureTop + row_ * static_cast<double>(ranks) + kPictureBottom;
   }
 
   std::string draw(std::string_view title, bool with_legend) const {
@@ -78,18 +78,18 @@ class Picture {
     return fmt::format(
         "<figure><figcaption><b>{0}</b><span class=\"legend\">{1}</span></figcaption>\n<svg class=\"chart pipeline{2}\" "
         "role=\"img\" aria-label=\"{0}\" viewBox=\"0 0 {3} {4}\">{5}</svg></figure>\n",
-        escape_html(title), with_legend ? legend() : "", kWidth / blocks < 12 ? " dense" : "", kWidth, height_, body);
+        escape_html(title), with_legend ? legend() : "", kPictureWidth / blocks < 12 ? " dense" : "", kPictureWidth, height_, body);
   }
 
  private:
   double x(double time) const {
     const double share = std::clamp((time - idle_.begin) / seconds_, 0.0, 1.0);
-    return kLeft + share * (kWidth - kRight - kLeft);
+    return kPictureLeft + share * (kPictureWidth - kPictureRight - kPictureLeft);
   }
 
   std::string axis() const {
     const TimeUnit unit = unit_for(seconds_);
-    const double bottom = height_ - kBottom;
+    const double bottom = height_ - kPictureBottom;
     const std::vector<double> ticks = linear_ticks(0, seconds_ * unit.per_second, 8);
     std::string out;
     for (size_t i = 0; i < ticks.size(); ++i) {
@@ -97,19 +97,19 @@ class Picture {
       if (ticks[i] > seconds_ * unit.per_second * (1 + 1e-9)) continue;
       out += fmt::format("<path class=\"grid\" d=\"M{0:.1f} {1}V{2}\"/><text class=\"tick\" x=\"{0:.1f}\" y=\"{3}\" "
                          "text-anchor=\"middle\">{4}</text>",
-                         at, kTop, bottom + 5, bottom + 19, tick_label(ticks[i], ticks[1] - ticks[0]));
+                         at, kPictureTop, bottom + 5, bottom + 19, tick_label(ticks[i], ticks[1] - ticks[0]));
     }
     return out + fmt::format("<text class=\"label\" x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">time, {}</text>",
-                             (kLeft + kWidth - kRight) / 2, height_ - 6, unit.name);
+                             (kPictureLeft + kPictureWidth - kPictureRight) / 2, height_ - 6, unit.name);
   }
 
   std::string rank(size_t r) const {
-    const double top = kTop + row_ * static_cast<double>(r), middle = row_ / 2 + 4;
+    const double top = kPictureTop + row_ * static_cast<double>(r), middle = row_ / 2 + 4;
     std::string out = fmt::format(
         "<g transform=\"translate(0 {})\"><text class=\"tick\" x=\"{}\" y=\"{}\" text-anchor=\"end\">rank {}</text>"
         "<text class=\"tick\" x=\"{}\" y=\"{}\">idle {:.1f} %</text>"
         "<rect class=\"idle\" x=\"{:.2f}\" y=\"2\" width=\"{:.2f}\" height=\"{}\"><title>idle</title></rect>\n",
-        top, kLeft - 8, middle, record_.ranks[r].rank, kWidth - kRight + 8, middle, 100 * idle_.share[r],
+        top, kPictureLeft - 8, middle, record_.ranks[r].rank, kPictureWidth - kPictureRight + 8, middle, 100 * idle_.share[r],
         x(idle_.begin), x(idle_.end) - x(idle_.begin), row_ - 4);
     for (const bool computing : {false, true})
       for (const PipelineSpan& span : record_.ranks[r].spans)

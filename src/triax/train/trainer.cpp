@@ -22,7 +22,7 @@
 namespace triax {
 namespace {
 
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
 
 double seconds_between(std::chrono::steady_clock::time_point a, std::chrono::steady_clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
@@ -79,7 +79,7 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
         "parallel.nccl = true needs train.device = \"cuda\"");
   if (grid_ && config_.parallel.nccl) grid_->use_nccl(device_of_rank(config_.train.device, world->local_rank()));
   require_same_run();
-  outcome_.train_loss = outcome_.validation_loss = outcome_.validation_perplexity = kNone;
+  outcome_.train_loss = outcome_.validation_loss = outcome_.validation_perplexity = kNotMeasured;
   open_data();
   triax::validate(config_.engine());
   schedule_ = config_.lr_schedule();
