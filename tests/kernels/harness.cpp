@@ -89,7 +89,8 @@ std::string compare(const Operand& operand, const Vector& want, const Problem& p
     const double expected = want[static_cast<size_t>(i)], got = load(operand.on_host, offset);
     largest = std::max(largest, std::abs(expected));
     const double difference = std::abs(got - expected);
-    if (!(difference <= error)) error = difference, worst = i;  // NaN counts as worst
+    // NaN counts as worst, whatever comes after it.
+    if (!std::isnan(error) && !(difference <= error)) error = difference, worst = i;
   });
   const double below_normal = operand.tensor.dtype() == DType::f16 ? 0x1p-25 : 0;
   const double rounding = rounding_of(operand.tensor.dtype());

@@ -5,6 +5,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -83,6 +84,13 @@ void resume(Fiber& fiber) {
   setcontext(&m.begin);
 }
 
+const float* make_half_values() {
+  static std::array<float, 65536> values;
+  for (uint32_t bits = 0; bits < values.size(); ++bits)
+    values[bits] = static_cast<float>(std::bit_cast<triax::f16>(static_cast<uint16_t>(bits)));
+  return values.data();
+}
+
 void release(uint32_t first, uint32_t count) {
   for (uint32_t i = first; i < first + count; ++i) machine().fibers[i]->waiting = false;
 }
@@ -107,6 +115,7 @@ void run_block() {
 }  // namespace
 
 const FiberPlace* fiber_place = nullptr;
+const float* const half_values = make_half_values();
 
 void run_blocks(Grid grid, int threads, size_t shared_bytes, const std::function<void()>& body) {
   Machine& m = machine();

@@ -83,7 +83,9 @@ inline uint32_t __ballot_sync(unsigned, bool value) {
 
 inline float __uint_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }
-inline float half_to_float(uint16_t bits) { return static_cast<float>(std::bit_cast<triax::f16>(bits)); }
+// A table of all values: without the hardware's instruction a conversion is a call.
+extern const float* const half_values;
+inline float half_to_float(uint16_t bits) { return half_values[bits]; }
 template <typename T>
 uint16_t to_half_bits(float x, T) {
   if constexpr (T::kIsBf16) {
