@@ -1,23 +1,26 @@
 // Times every operation of the op harness on its training shapes, and says how close each is to
 // what the machine can do, as measured in the same run.
 //
-//   bench_kernels [--threads N] [--filter TEXT] [--seconds S]
+//   bench_kernels [--threads N] [--filter TEXT] [--seconds S] [--device cpu|cuda]
 //
 // The floor of an operation made of products is its arithmetic at the measured peak of its compute
 // type; that of any other its memory traffic at the measured bandwidth of y += a x. `of floor` is
 // floor / time: 100 % is as fast as can be. Operands are cold: each run takes another copy of them,
 // of as many as exceed the caches together, except for matrix products, whose operands a training
-// step has just written.
+// step has just written. On a GPU a run is a row of calls that are queued and waited for together.
 #include <fmt/core.h>
 #include <time.h>
 
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cmath>
+#include <vector>
 
 #include "kernels/harness.h"
 #include "triax/base/parallel.h"
+#include "triax/kernels/device_queue.h"
 #include "triax/kernels/elementwise.h"
+#include "triax/tensor/device.h"
 
 namespace {
 
@@ -29,6 +32,8 @@ struct Options {
   int threads = triax::available_cores();
   std::string filter;
   double seconds = 0.2;  // a case
+  std::string device = "cpu";
+  bool on_gpu() const { return device == "cuda"; }
 };
 
 double now(int threads) {
@@ -48,6 +53,17 @@ double time_of(const Case& entry, const Options& options) {
   while (copies.size() < count) copies.push_back(entry.build());
   double best = INFINITY;
   const double begin = now(options.threads);
+  if (options.on_gpu()) {
+    constexpr size_t kCalls = 20;
+    for (size_t run = 0; run < 3 || now(0) - begin < options.seconds; ++run) {
+      triax::harness::wait();
+      const double start = now(0);
+      for (size_t call = 0; call < kCalls; ++call) copies[call % count]->run(triax::harness::target());
+      triax::harness::wait();
+      if (run > 0) best = std::min(best, (now(0) - start) / kCalls);  // the first one moved the operands there
+    }
+    return best;
+  }
   for (size_t run = 0; run < 2 * count + 2 || now(options.threads) - begin < options.seconds;
        ++run) {
     const double start = now(options.threads);
@@ -65,7 +81,9 @@ struct Ceilings {
 
 double gemm_rate(triax::DType dtype, const Options& options) {
   double best = 0;
-  for (const auto& [m, n, k] : {std::array<int64_t, 3>{1024, 1024, 1024}, {2048, 768, 768}}) {
+  using Shapes = std::vector<std::array<int64_t, 3>>;
+  for (const auto& [m, n, k] : options.on_gpu() ? Shapes{{8192, 8192, 8192}, {16384, 4096, 4096}}
+                                                : Shapes{{1024, 1024, 1024}, {2048, 768, 768}}) {
     const Case product{
         "", "", Purpose::benchmark, [=, m = m, n = n, k = k] {
           auto p = std::make_unique<Problem>(1);
@@ -83,9 +101,9 @@ double gemm_rate(triax::DType dtype, const Options& options) {
 }
 
 Ceilings measure(const Options& options) {
-  const Case update{"", "", Purpose::benchmark, [] {
+  const Case update{"", "", Purpose::benchmark, [&] {
                       auto p = std::make_unique<Problem>(1);
-                      const triax::Shape shape{int64_t{16} << 20};
+                      const triax::Shape shape{int64_t{options.on_gpu() ? 64 : 16} << 20};
                       const auto x = p->input("x", shape, triax::DType::f32);
                       const auto y = p->in_out("y", shape, triax::DType::f32);
                       p->run = [=](const triax::Context& context) {
@@ -118,14 +136,21 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "OpenMP threads")->check(CLI::Range(1, 1024));
   app.add_option("--filter", options.filter, "only operations and variants that contain this");
   app.add_option("--seconds", options.seconds, "time for each case");
+  app.add_option("--device", options.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
   CLI11_PARSE(app, argc, argv);
   triax::set_num_threads(options.threads);
+  std::unique_ptr<triax::DeviceQueue> queue;
+  if (options.on_gpu()) {
+    queue = triax::make_queue({triax::Device::Kind::cuda, 0});
+    triax::harness::set_target(queue->context());
+    fmt::print("{}\n", triax::find_gpus().gpus.at(0).name);
+  }
   const Ceilings ceilings = measure(options);
   fmt::print("{} threads: f32 {:.0f} GFLOP/s, bf16 {:.0f} GFLOP/s, memory {:.1f} GB/s\n",
              options.threads, ceilings.f32 / 1e9, ceilings.bf16 / 1e9, ceilings.bandwidth / 1e9);
   for (const Case& entry : triax::harness::all_cases()) {
     const std::string name = entry.operation + " " + entry.variant;
-    if (entry.purpose != Purpose::benchmark || name.find(options.filter) == std::string::npos)
+    if (entry.purpose != (options.on_gpu() ? Purpose::gpu_benchmark : Purpose::benchmark) || name.find(options.filter) == std::string::npos)
       continue;
     print_case(entry, ceilings, options);
   }

@@ -75,12 +75,12 @@ endfunction()
 # Tests are compiled once and run once: what they test is optimised, they themselves need not be.
 set(TRIAX_TEST_OPTIONS -O0)
 
-# triax_test(NAME [APART] [LIBS targets...])
+# triax_test(NAME [APART] [GPU] [LIBS targets...])
 #
 # One GoogleTest program `test_NAME` from every *_test.cpp of the calling folder; each TEST is a
-# ctest test of its own, labelled NAME.
+# ctest test of its own, labelled NAME; with GPU those whose name begins with Gpu are labelled gpu.
 function(triax_test name)
-  cmake_parse_arguments(ARG "APART" "" "LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "APART;GPU" "" "LIBS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
   if(NOT sources)
     return()
@@ -97,6 +97,13 @@ function(triax_test name)
   endif()
   set_target_properties(test_${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
   target_compile_options(test_${name} PRIVATE ${TRIAX_TEST_OPTIONS})
-  gtest_discover_tests(test_${name} TEST_PREFIX "${name}." PROPERTIES LABELS ${name} TIMEOUT 300
-                       DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST)
+  set(discovery TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST)
+  if(NOT ARG_GPU)
+    gtest_discover_tests(test_${name} ${discovery} PROPERTIES LABELS ${name} TIMEOUT 300)
+    return()
+  endif()
+  gtest_discover_tests(test_${name} ${discovery} TEST_FILTER "-Gpu*" TEST_LIST ${name}_tests
+                       PROPERTIES LABELS ${name} TIMEOUT 300)
+  gtest_discover_tests(test_${name} ${discovery} TEST_FILTER "Gpu*" TEST_LIST ${name}_gpu_tests
+                       PROPERTIES LABELS gpu TIMEOUT 300)
 endfunction()

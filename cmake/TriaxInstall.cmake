@@ -54,6 +54,7 @@ install(DIRECTORY src/triax DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT 
 # Static libraries pass on what they link: whoever links them finds it as this build did.
 file(WRITE "${CMAKE_BINARY_DIR}/triaxConfig.cmake"
   "set(TRIAX_TESTS OFF)\nset(TRIAX_BENCH OFF)\n"
+  "if(${TRIAX_HAS_CUDA})\n  find_package(CUDAToolkit REQUIRED)\nendif()\n"
   "include(\"\${CMAKE_CURRENT_LIST_DIR}/TriaxDependencies.cmake\")\n"
   "include(\"\${CMAKE_CURRENT_LIST_DIR}/triaxTargets.cmake\")\n")
 write_basic_package_version_file("${CMAKE_BINARY_DIR}/triaxConfigVersion.cmake" COMPATIBILITY SameMinorVersion)

@@ -11,7 +11,9 @@ std::unique_ptr<Problem> update(int64_t count, const AdamWStep& step, DType copy
   const Tensor grad = p->input("grad", {count}, DType::f32, 0.1);
   const Tensor m = p->in_out("m", {count}, DType::f32, 0.01);
   const Tensor v2 = p->in_out("v", {count}, DType::f32, 1e-4, 1e-3);
-  for (float& value : v2.span<float>()) value = std::abs(value);
+  edit(v2, [](const Tensor& v) {
+    for (float& value : v.span<float>()) value = std::abs(value);
+  });
   const Tensor copy = with_copy ? p->output("copy", {count}, copy_type) : Tensor{};
   p->run = [=](const Context& context) { adamw_update(context, step, param, grad, m, v2, copy); };
   p->reference = [=](Values& v) {
@@ -51,6 +53,7 @@ void add_adamw_cases(Table& table) {
       add(Purpose::test, count, later);
     }
     add(Purpose::benchmark, 14 << 20, later);
+    if (copy == DType::bf16) add(Purpose::gpu_benchmark, 32 << 20, later);
   }
 }
 

@@ -63,10 +63,12 @@ std::unique_ptr<Problem> backward(const Form& f, bool with_reference) {
   const Tensor out = p->input("out", {f.n, f.heads, f.d}, f.dtype);
   const Tensor lse = p->input("lse", {f.heads, f.n}, DType::f32);
   const Tensor dqkv = p->output("dqkv", {f.n, 3, f.heads, f.d}, f.dtype);
-  attention_forward({}, qkv, shape.spans, shape.options, out, lse);
+  attention_forward(target(), qkv, shape.spans, shape.options, out, lse);
+  wait();
   const auto bytes = static_cast<int64_t>(attention_backward_scratch(qkv, shape.spans));
-  const auto scratch = std::make_shared<OwnedTensor>(Shape{bytes}, DType::u8);
-  std::ranges::fill(scratch->span<uint8_t>(), uint8_t{0xFF});  // NaN, should anyone read it
+  const auto scratch = std::make_shared<OwnedTensor>(Shape{bytes}, DType::u8, target().device);
+  // NaN, should anyone read it
+  edit(*scratch, [](const Tensor& all) { std::ranges::fill(all.span<uint8_t>(), uint8_t{0xFF}); });
   p->run = [=](const Context& context) {
     attention_backward(context, dout, qkv, out, lse, shape.spans, shape.options, dqkv, *scratch);
   };
@@ -156,6 +158,11 @@ void add_attention_cases(Table& table) {
     add(Purpose::benchmark, {dtype, 2048, 12, 64, equal_spans(4, 512)});
     add(Purpose::benchmark, {dtype, 4096, 12, 64, equal_spans(4, 1024)});
   }
+  add(Purpose::gpu_benchmark, {DType::bf16, 16384, 12, 64, equal_spans(16, 1024)});
+  add(Purpose::gpu_benchmark, {DType::bf16, 16384, 12, 64, equal_spans(16, 1024), true, 0.1f});
+  add(Purpose::gpu_benchmark, {DType::bf16, 16384, 16, 64, equal_spans(32, 512), false});
+  add(Purpose::gpu_benchmark, {DType::bf16, 8192, 32, 128, equal_spans(4, 2048)});
+  add(Purpose::gpu_benchmark, {DType::f32, 4096, 12, 64, equal_spans(4, 1024)});
   add(Purpose::benchmark, {DType::f32, 2048, 12, 64, equal_spans(4, 512), true, 0.1f});
   add(Purpose::benchmark, {DType::f32, 2048, 12, 64, equal_spans(4, 512), false});
   add(Purpose::benchmark, {DType::f32, 2048, 8, 128, equal_spans(1, 2048)});
@@ -172,6 +179,8 @@ void add_attention_cases(Table& table) {
     add_decode(Purpose::test, {dtype, 1, 65, 1, 128, {65}});
     add_decode(Purpose::benchmark, {dtype, 1, 1024, 12, 64, {1024}});
     add_decode(Purpose::benchmark, {dtype, 16, 1024, 12, 64, std::vector<int64_t>(16, 1024)});
+    if (dtype == DType::bf16)
+      add_decode(Purpose::gpu_benchmark, {dtype, 64, 1024, 12, 64, std::vector<int64_t>(64, 1024)});
   }
 }
 

@@ -159,8 +159,10 @@ std::unique_ptr<Problem> sum_of_squares_problem(DType dtype, Shape shape, int64_
   const Tensor x = p->input("x", shape, dtype), sum = p->output("sum", {2}, DType::f32);
   p->run = [=](const Context& context) {
     const double total = sum_of_squares(context, x);
-    sum.data<float>()[0] = static_cast<float>(total);
-    sum.data<float>()[1] = static_cast<float>(total - static_cast<float>(total));
+    edit(sum, [&](const Tensor& s) {
+      s.data<float>()[0] = static_cast<float>(total);
+      s.data<float>()[1] = static_cast<float>(total - static_cast<float>(total));
+    });
   };
   p->reference = [](Values& v) {
     double total = 0;
@@ -186,7 +188,8 @@ const std::vector<Extent>& extents() {
                                           {{33, 47}, 0, Purpose::test},
                                           {{129, 130}, 7, Purpose::test},
                                           {{4096, 384}, 0, Purpose::benchmark},
-                                          {{2048, 3072}, 0, Purpose::benchmark}};
+                                          {{2048, 3072}, 0, Purpose::benchmark},
+                                          {{16384, 3072}, 0, Purpose::gpu_benchmark}};
   return all;
 }
 
@@ -195,7 +198,7 @@ void add_activation_cases(Table& table) {
     for (const Activation kind : {Activation::gelu_tanh, Activation::gelu_erf})
       for (const Extent& e : extents())
         for (const bool in_place : {false, true}) {
-          if (in_place && e.purpose == Purpose::benchmark) continue;
+          if (in_place && e.purpose != Purpose::test) continue;
           const std::string name =
               fmt::format("{} {}{}", name_of_activation(kind), form_name(dtype, e.shape, e.padding),
                           in_place ? " in-place" : "");
@@ -239,6 +242,10 @@ void add_dropout_cases(Table& table) {
       add(Purpose::benchmark, {dtype, 4096, 384, 0, plain}, backward);
       add(Purpose::benchmark, {dtype, 2048, 768, 0, plain}, backward);
       add(Purpose::benchmark, {dtype, 2048, 768, 0, off}, backward);
+      if (dtype == DType::bf16) {
+        add(Purpose::gpu_benchmark, {dtype, 16384, 768, 0, plain}, backward);
+        add(Purpose::gpu_benchmark, {dtype, 8192, 4096, 0, off}, backward);
+      }
     }
   }
 }

@@ -125,6 +125,7 @@ void add_embedding_cases(Table& table) {
       add(Purpose::test, operation, {dtype, 1000, 17, 2});
       add(Purpose::benchmark, operation, {dtype, 4096, 384, 8192});
       add(Purpose::benchmark, operation, {dtype, 2048, 768, 50304});
+      if (dtype == DType::bf16) add(Purpose::gpu_benchmark, operation, {dtype, 16384, 768, 50304});
     }
     for (const EmbeddingOperation& operation :
          {EmbeddingOperation{"position_dropout_forward", position_forward},
@@ -137,6 +138,7 @@ void add_embedding_cases(Table& table) {
       }
       add(Purpose::benchmark, operation, {dtype, 4096, 384, 256, 0, 0, 0, dropout});
       add(Purpose::benchmark, operation, {dtype, 2048, 768, 1024, 0, 0, 0, dropout});
+      if (dtype == DType::bf16) add(Purpose::gpu_benchmark, operation, {dtype, 16384, 768, 1024, 0, 0, 0, dropout});
     }
   }
 }

@@ -97,6 +97,10 @@ void add_layernorm_cases(Table& table) {
     for (const bool is_forward : {true, false}) {
       add(Purpose::benchmark, is_forward, {dtype, 4096, 384});
       add(Purpose::benchmark, is_forward, {dtype, 2048, 768});
+      if (dtype == DType::bf16) {
+        add(Purpose::gpu_benchmark, is_forward, {dtype, 16384, 768});
+        add(Purpose::gpu_benchmark, is_forward, {dtype, 8192, 4096});
+      }
     }
   }
 }

@@ -45,6 +45,7 @@ std::unique_ptr<Problem> forward(const Form& f) {
     v["y"] = y_values;
   };
   p->tolerance = f.tolerance(f.in);
+  p->roundings = f.bias ? 4 : 2;  // the largest biases
   p->flops = f.product_flops();
   return p;
 }
@@ -68,6 +69,7 @@ std::unique_ptr<Problem> activation_forward(const Form& f) {
     v["pre"] = pre_values;
   };
   p->tolerance = f.tolerance(f.in);
+  p->roundings = f.bias ? 4 : 2;  // the largest biases
   p->flops = f.product_flops();
   return p;
 }
@@ -106,6 +108,7 @@ std::unique_ptr<Problem> activation_backward_input(const Form& f) {
       v["dpre"][i] *= reference::activation_slope(f.activation, v["pre"][i]);
   };
   p->tolerance = f.tolerance(f.out);
+  p->roundings = 3 * std::sqrt(static_cast<double>(f.out) / static_cast<double>(f.in));
   p->flops = f.product_flops();
   return p;
 }
@@ -210,6 +213,13 @@ void add_linear_cases(Table& table) {
         add(Purpose::benchmark, {dtype, n, 4 * h, h});
       }
       add(Purpose::benchmark, {.dtype = dtype, .n = 4096, .in = 384, .out = 8192, .bias = false});
+      if (dtype != DType::bf16) continue;
+      for (const auto& [n, h] : {std::pair<int64_t, int64_t>{16384, 768}, {8192, 4096}}) {
+        add(Purpose::gpu_benchmark, {dtype, n, h, 3 * h});
+        add(Purpose::gpu_benchmark, {dtype, n, h, 4 * h});
+        add(Purpose::gpu_benchmark, {dtype, n, 4 * h, h});
+      }
+      add(Purpose::gpu_benchmark, {.dtype = dtype, .n = 8192, .in = 768, .out = 50304, .bias = false});
     }
 }
 

@@ -5,6 +5,8 @@
 
 #include "triax/base/error.h"
 #include "triax/base/parallel.h"
+#include "triax/kernels/device_queue.h"
+#include "triax/tensor/device.h"
 
 namespace triax::harness {
 namespace {
@@ -60,29 +62,41 @@ double rounding_of(DType dtype) {
 std::vector<std::vector<char>> snapshot(Problem& problem) {
   std::vector<std::vector<char>> all;
   for (const Operand& operand : problem.operands()) {
-    const auto* bytes = static_cast<const char*>(operand.storage.view().raw());
-    all.emplace_back(bytes, bytes + operand.storage.view().bytes());
+    operand.download();
+    const auto* bytes = static_cast<const char*>(operand.host_storage().raw());
+    all.emplace_back(bytes, bytes + operand.host_storage().bytes());
   }
   return all;
 }
 
 void restore(Problem& problem, const std::vector<std::vector<char>>& saved) {
-  for (size_t i = 0; i < saved.size(); ++i)
-    std::memcpy(problem.operands()[i].storage.view().raw(), saved[i].data(), saved[i].size());
+  for (size_t i = 0; i < saved.size(); ++i) {
+    const Operand& operand = problem.operands()[i];
+    std::memcpy(operand.host_storage().raw(), saved[i].data(), saved[i].size());
+    operand.upload();
+  }
 }
 
-std::string compare(const Operand& operand, const Vector& want, double tolerance) {
+Context& current_target() {
+  static Context context;
+  return context;
+}
+
+std::string compare(const Operand& operand, const Vector& want, const Problem& problem, double* largest_error) {
   double largest = 0, error = 0;
   int64_t worst = 0;
-  std::string problem;
-  for_each(operand.tensor, [&](int64_t offset, int64_t i) {
-    const double expected = want[static_cast<size_t>(i)], got = load(operand.tensor, offset);
+  for_each(operand.on_host, [&](int64_t offset, int64_t i) {
+    const double expected = want[static_cast<size_t>(i)], got = load(operand.on_host, offset);
     largest = std::max(largest, std::abs(expected));
     const double difference = std::abs(got - expected);
-    if (!(difference <= error)) error = difference, worst = i;  // NaN counts as worst
+    // NaN counts as worst, whatever comes after it.
+    if (!std::isnan(error) && !(difference <= error)) error = difference, worst = i;
   });
   const double below_normal = operand.tensor.dtype() == DType::f16 ? 0x1p-25 : 0;
-  const double allowed = (tolerance + rounding_of(operand.tensor.dtype())) * largest + below_normal;
+  const double rounding = rounding_of(operand.tensor.dtype());
+  const double before = target().queue ? problem.roundings * rounding : 0;
+  const double allowed = (problem.tolerance + rounding) * largest + before + below_normal;
+  if (largest_error && allowed > 0) *largest_error = std::max(*largest_error, error / allowed);
   if (error <= allowed) return {};
   return fmt::format(
       "{}: element {} is off by {:.3g}, {:.3g} are allowed (largest element {:.3g})\n",
@@ -91,7 +105,7 @@ std::string compare(const Operand& operand, const Vector& want, double tolerance
 
 // The gap between strided rows belongs to somebody else.
 std::string compare_padding(const Operand& operand, const std::vector<char>& before) {
-  const Tensor& tensor = operand.tensor;
+  const Tensor& tensor = operand.on_host;
   if (tensor.is_contiguous()) return {};
   const size_t size = size_of(tensor.dtype());
   const auto* now = static_cast<const char*>(tensor.raw());
@@ -106,56 +120,83 @@ std::string compare_padding(const Operand& operand, const std::vector<char>& bef
 
 }  // namespace
 
-Tensor Problem::add(std::string name, Role role, Shape shape, DType dtype) {
-  const bool strided = shape.rank() == 2 && padding_ > 0;
-  OwnedTensor storage(strided ? Shape{shape[0], shape[1] + padding_} : shape, dtype);
-  const Tensor tensor = strided ? storage.view().narrow(1, 0, shape[1]) : storage.view();
-  operands_.push_back({std::move(name), role, std::move(storage), tensor});
-  return tensor;
+const Context& target() { return current_target(); }
+void set_target(const Context& context) { current_target() = context; }
+void wait() {
+  if (target().queue) target().queue->synchronize();
+}
+void edit(const Tensor& tensor, const std::function<void(const Tensor&)>& change) {
+  wait();
+  const HostCopy copy(tensor);
+  change(copy.view());
+  copy_between_devices(copy.view(), tensor);
 }
 
-void Problem::randomise(const Tensor& tensor, double spread, double offset) {
+void Operand::upload() const {
+  if (memory.data()) copy_between_devices(host, storage());
+}
+void Operand::download() const {
+  if (memory.data()) copy_between_devices(storage(), host);
+}
+
+Operand& Problem::add(std::string name, Role role, Shape shape, DType dtype) {
+  const bool strided = shape.rank() == 2 && padding_ > 0;
+  OwnedTensor host(strided ? Shape{shape[0], shape[1] + padding_} : shape, dtype);
+  const Device device = target().device;
+  Buffer memory = device.on_host() ? Buffer() : Buffer(std::max<size_t>(host.view().bytes(), 1), device, "operands of a test");
+  const auto part = [&](const Tensor& storage) { return strided ? storage.narrow(1, 0, shape[1]) : storage; };
+  const Tensor storage(device.on_host() ? host.view().raw() : memory.data(), host.view().shape(), dtype, device);
+  const Tensor on_host = part(host), tensor = part(storage);
+  operands_.push_back({std::move(name), role, std::move(host), std::move(memory), on_host, tensor});
+  return operands_.back();
+}
+
+void Problem::randomise(const Operand& operand, double spread, double offset) {
   // Large operands repeat a stretch of numbers: drawing them all would take longer than the test.
-  Vector stretch(std::min<size_t>(10007, static_cast<size_t>(tensor.numel())));
+  Vector stretch(std::min<size_t>(10007, static_cast<size_t>(operand.tensor.numel())));
   for (double& x : stretch) x = random_.next_normal() * spread + offset;
-  for_each(tensor, [&](int64_t at, int64_t i) {
-    store(tensor, at, stretch[static_cast<size_t>(i) % stretch.size()]);
+  for_each(operand.on_host, [&](int64_t at, int64_t i) {
+    store(operand.on_host, at, stretch[static_cast<size_t>(i) % stretch.size()]);
   });
+  operand.upload();
 }
 
 Tensor Problem::input(std::string name, Shape shape, DType dtype, double spread, double offset) {
-  const Tensor tensor = add(std::move(name), Role::input, shape, dtype);
-  randomise(tensor, spread, offset);
-  return tensor;
+  const Operand& operand = add(std::move(name), Role::input, shape, dtype);
+  randomise(operand, spread, offset);
+  return operand.tensor;
 }
 
 Tensor Problem::in_out(std::string name, Shape shape, DType dtype, double spread, double offset) {
-  const Tensor tensor = add(std::move(name), Role::in_out, shape, dtype);
-  randomise(tensor, spread, offset);
-  return tensor;
+  const Operand& operand = add(std::move(name), Role::in_out, shape, dtype);
+  randomise(operand, spread, offset);
+  return operand.tensor;
 }
 
 Tensor Problem::output(std::string name, Shape shape, DType dtype) {
-  const Tensor tensor = add(std::move(name), Role::output, shape, dtype);
-  for_each(tensor, [&](int64_t at, int64_t) { store(tensor, at, NAN); });
-  return tensor;
+  const Operand& operand = add(std::move(name), Role::output, shape, dtype);
+  for_each(operand.on_host, [&](int64_t at, int64_t) { store(operand.on_host, at, NAN); });
+  operand.upload();
+  return operand.tensor;
 }
 
 Tensor Problem::integers(std::string name, int64_t count, int64_t low, int64_t high) {
-  const Tensor tensor = add(std::move(name), Role::input, {count}, DType::i32);
-  for (int32_t& x : tensor.span<int32_t>())
+  const Operand& operand = add(std::move(name), Role::input, {count}, DType::i32);
+  for (int32_t& x : operand.on_host.span<int32_t>())
     x = static_cast<int32_t>(
         low + static_cast<int64_t>(random_.next_below(static_cast<uint64_t>(high - low))));
-  return tensor;
+  operand.upload();
+  return operand.tensor;
 }
 
 Values Problem::values() const {
   Values all;
   for (const Operand& operand : operands_) {
     Vector& values = all[operand.name];
+    operand.download();
     values.resize(static_cast<size_t>(operand.tensor.numel()));
-    for_each(operand.tensor, [&](int64_t at, int64_t i) {
-      values[static_cast<size_t>(i)] = load(operand.tensor, at);
+    for_each(operand.on_host, [&](int64_t at, int64_t i) {
+      values[static_cast<size_t>(i)] = load(operand.on_host, at);
     });
   }
   return all;
@@ -168,7 +209,7 @@ double Problem::default_traffic() const {
   return sum;
 }
 
-std::string verify(const Case& entry) {
+std::string verify(const Case& entry, double* largest_error) {
   const std::unique_ptr<Problem> problem = entry.build();
   Values want = problem->values();
   problem->reference(want);
@@ -177,19 +218,22 @@ std::string verify(const Case& entry) {
   std::string report;
   const int threads_before = num_threads();
   for (const int threads : {1, 2, 3}) {
+    if (target().queue && threads == 3) break;
     set_num_threads(threads);
     restore(*problem, before);
-    problem->run({});
-    if (threads == 1) first = snapshot(*problem);
+    problem->run(target());
+    wait();
+    const auto after = snapshot(*problem);
+    if (threads == 1) first = after;
     for (size_t i = 0; i < problem->operands().size(); ++i) {
       const Operand& operand = problem->operands()[i];
       const auto& base = threads == 1 && operand.role == Role::input ? before[i] : first[i];
-      if (std::memcmp(operand.storage.view().raw(), base.data(), base.size()) != 0)
+      if (after[i] != base)
         report += threads == 1 ? fmt::format("{}: an input was written to\n", operand.name)
                                : fmt::format("{}: {} threads give other bits than one\n",
                                              operand.name, threads);
       if (threads > 1) continue;
-      report += compare(operand, want[operand.name], problem->tolerance);
+      report += compare(operand, want[operand.name], *problem, largest_error);
       report += compare_padding(operand, before[i]);
     }
   }

@@ -26,11 +26,26 @@ using Values = std::map<std::string, Vector>;
 
 enum class Role { input, output, in_out };
 
+// Where problems are built and run: the CPU, unless somebody chose otherwise. What it computes is there after wait().
+const Context& target();
+void set_target(const Context& context);
+void wait();
+// change(what `tensor` of the target holds, as a tensor of the host); tensor is contiguous.
+void edit(const Tensor& tensor, const std::function<void(const Tensor&)>& change);
+
 struct Operand {
   std::string name;
   Role role;
-  OwnedTensor storage;  // with the padding between rows
-  Tensor tensor;
+  OwnedTensor host;  // with the padding between rows
+  Buffer memory;     // of the target, where the host does not reach it
+  Tensor on_host, tensor;
+
+  const Tensor& host_storage() const { return host.view(); }
+  void upload() const;
+  void download() const;
+
+ private:
+  Tensor storage() const { return {memory.data(), host.view().shape(), host.view().dtype(), memory.device()}; }
 };
 
 // One call of one operation on random operands.
@@ -53,6 +68,9 @@ class Problem {
   // Largest error allowed, divided by the largest magnitude of the operand: for f32 operands; bf16
   // and f16 ones may besides be off by their rounding.
   double tolerance = 2e-6;
+  // Besides, of 16-bit operands on other devices than the CPU, where a product may be rounded before what follows it: so
+  // many roundings of a number of size 1.
+  double roundings = 0;
   // The floors of the time: arithmetic, and memory traffic. Traffic left at 0 is what the operands
   // make of it: input 1, output 2 (a written line is first read), in_out 2 times their size.
   double flops = 0;
@@ -63,8 +81,8 @@ class Problem {
   double default_traffic() const;
 
  private:
-  Tensor add(std::string name, Role role, Shape shape, DType dtype);
-  void randomise(const Tensor& tensor, double spread, double offset);
+  Operand& add(std::string name, Role role, Shape shape, DType dtype);
+  void randomise(const Operand& operand, double spread, double offset);
   Philox random_;
   int64_t padding_;
   std::vector<Operand> operands_;
@@ -72,7 +90,7 @@ class Problem {
 
 inline constexpr DType kComputeTypes[] = {DType::f32, DType::bf16, DType::f16};
 
-enum class Purpose { test, benchmark };
+enum class Purpose { test, benchmark, gpu_benchmark };
 
 struct Case {
   std::string operation, variant;
@@ -90,8 +108,9 @@ void add_layernorm_cases(Table& table);
 void add_linear_cases(Table& table);
 Table all_cases();
 
-// Runs a case on 1, 2 and 3 threads. Empty when everything is right, else what is wrong.
-std::string verify(const Case& entry);
+// Runs a case on 1, 2 and 3 threads (on another device than the CPU: twice). Empty when everything is right, else what is
+// wrong. `largest_error`, if given, becomes the largest error as a share of what is allowed.
+std::string verify(const Case& entry, double* largest_error = nullptr);
 
 // A differentiable function for the finite-difference check of a reference: `backward` gives the
 // gradient of sum(dout * forward(inputs)) for each input.

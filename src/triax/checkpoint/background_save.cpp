@@ -1,12 +1,12 @@
 #include "triax/checkpoint/background_save.h"
 
 #include <cstddef>
-#include <cstring>
 #include <utility>
 
 #include "triax/base/error.h"
 #include "triax/base/log.h"
 #include "triax/checkpoint/safetensors.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -40,8 +40,7 @@ void BackgroundSave::start(const CheckpointTarget& target, std::span<const Tenso
                            std::function<void()> then) {
   wait();
   for (const TensorPiece& piece : pieces)
-    check(piece.data.is_contiguous() && piece.data.device().kind == Device::Kind::cpu,
-          "tensor {}: its data is not contiguous on the CPU", quoted_name(piece.name));
+    check(piece.data.is_contiguous(), "tensor {}: its data is not contiguous", quoted_name(piece.name));
   staged_.assign(pieces.begin(), pieces.end());
   copied_.store(false, std::memory_order_release);
   run([this, target, after = std::move(then)] {
@@ -79,8 +78,9 @@ void BackgroundSave::copy_pieces() {
   }
   auto* place = static_cast<std::byte*>(staging_.data());
   for (TensorPiece& piece : staged_) {
-    std::memcpy(place, piece.data.raw(), piece.data.bytes());
-    piece.data = Tensor(place, piece.data.shape(), piece.data.dtype());
+    const Tensor copy(place, piece.data.shape(), piece.data.dtype());
+    copy_between_devices(piece.data, copy);
+    piece.data = copy;
     place += aligned(piece.data.bytes());
   }
 }

@@ -41,7 +41,7 @@ struct TensorPiece {
   std::string name;  // of the global tensor, the same on every grid
   Shape global_shape;
   Region region;
-  Tensor data;  // contiguous, on the CPU: region.numel() elements of any shape
+  Tensor data;  // contiguous: region.numel() elements of any shape
 };
 
 // A tensor that is not sharded.

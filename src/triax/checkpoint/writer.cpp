@@ -10,6 +10,7 @@
 #include "triax/checkpoint/checkpoint.h"
 #include "triax/checkpoint/directory.h"
 #include "triax/checkpoint/safetensors.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace fs = std::filesystem;
@@ -79,11 +80,12 @@ void write_checkpoint_pieces(const CheckpointTarget& target, std::span<const Ten
   SafetensorsWriter file(directory / file_name, std::move(specs));
   for (const SafetensorsSpec& spec : file.order()) {
     const TensorPiece& piece = *by_key.at(spec.name);
-    const Tensor elements = data(piece);
+    const HostCopy on_host(data(piece));
+    const Tensor& elements = on_host.view();
     check(elements.numel() == piece.region.numel() && elements.dtype() == spec.dtype &&
-              elements.is_contiguous() && elements.device().kind == Device::Kind::cpu &&
+              elements.is_contiguous() &&
               (elements.defined() || elements.numel() == 0),
-          "tensor {}: its data is not {} contiguous elements of {} on the CPU", quoted_name(spec.name),
+          "tensor {}: its data is not {} contiguous elements of {}", quoted_name(spec.name),
           piece.region.numel(), name_of(spec.dtype));
     tensors.at(piece.name).pieces.push_back(
         {0, piece.region, write_blocks(file, elements.raw(), elements.bytes())});

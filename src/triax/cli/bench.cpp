@@ -11,6 +11,7 @@
 #include "triax/comm/launch.h"
 #include "triax/kernels/peak.h"
 #include "triax/pipeline/schedule_properties.h"
+#include "triax/tensor/device.h"
 #include "triax/train/speed.h"
 
 namespace triax::cli {
@@ -109,9 +110,10 @@ void bench_train(const BenchOptions& options, World& world) {
   double peak = 0;
   if (options.measure_peak) {
     const GemmPeak measured = measure_gemm_peak(engine.context());
-    peak = dtype == DType::bf16 && measured.bf16 > 0 ? measured.bf16 : measured.f32;
+    const bool half = dtype == DType::bf16 || (dtype == DType::f16 && engine.context().queue);
+    peak = half && measured.bf16 > 0 ? measured.bf16 : measured.f32;
   }
-  std::array<double, 2> sums = {peak, static_cast<double>(peak_resident_bytes())};
+  std::array<double, 2> sums = {peak, static_cast<double>(peak_resident_bytes() + device_memory_bytes())};
   world.communicator().all_reduce({sums.data(), {2}, DType::f64});
   if (world.rank() != 0) return;
   const GridShape& shape = config.parallel.grid;
@@ -176,6 +178,7 @@ void add_bench_command(Command app) {
   train.add_option("--sequence-length", options->engine.sequence_length).show_default();
   train.add_option("--micro-batch-size", options->engine.micro_batch_size).show_default();
   train.add_option("--dropout", model.hidden_dropout, "hidden and attention dropout").show_default();
+  train.add_choice("--device", options->engine.device.kind, {{"cpu", Device::Kind::cpu}, {"cuda", Device::Kind::cuda}});
   train.add_choice("--precision", options->engine.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}});
   train.add_choice("--recompute", options->engine.recompute, {{"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}});
   add_grid_options(train, *options);

@@ -11,7 +11,9 @@
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
 #include "triax/comm/mpi.h"
+#include "triax/kernels/device_queue.h"
 #include "triax/kernels/peak.h"
+#include "triax/tensor/device.h"
 #include "triax/train/console.h"
 
 namespace triax::cli {
@@ -22,10 +24,15 @@ struct Fact {
 };
 
 std::string gpus() {
+  const GpuList list = find_gpus();
+  if (!list.gpus.empty()) {
+    const Gpu& first = list.gpus.front();
+    return fmt::format("{} x {}, {}, compute capability {}.{}", list.gpus.size(), first.name,
+                       format_bytes(static_cast<double>(first.memory_bytes)), first.major, first.minor);
+  }
   const std::vector<std::string> models = nvidia_gpus();
-  if (models.empty()) return "none";
-  return fmt::format("{} x {}; this build of triax runs on CPUs only", models.size(),
-                     models.front());
+  if (models.empty()) return "none: " + list.reason;
+  return fmt::format("{} x {}, not used: {}", models.size(), models.front(), list.reason);
 }
 
 std::string libraries() {
@@ -58,10 +65,17 @@ std::vector<Fact> measurements() {
   const Context context;
   const GemmPeak peak = measure_gemm_peak(context);
   const double bandwidth = measure_memory_bandwidth(context);
-  return {{"fp32 matrix product", format_rate(peak.f32) + "FLOP/s"},
-          {"bf16 matrix product",
-           peak.bf16 > 0 ? format_rate(peak.bf16) + "FLOP/s" : "not in this CPU's hardware"},
-          {"memory bandwidth", format_rate(bandwidth) + "B/s"}};
+  std::vector<Fact> facts = {{"fp32 matrix product", format_rate(peak.f32) + "FLOP/s"},
+                             {"bf16 matrix product",
+                              peak.bf16 > 0 ? format_rate(peak.bf16) + "FLOP/s" : "not in this CPU's hardware"},
+                             {"memory bandwidth", format_rate(bandwidth) + "B/s"}};
+  if (find_gpus().gpus.empty()) return facts;
+  const std::unique_ptr<DeviceQueue> queue = make_queue({Device::Kind::cuda, 0});
+  const GemmPeak of_gpu = measure_gemm_peak(queue->context());
+  facts.push_back({"gpu fp32 product", format_rate(of_gpu.f32) + "FLOP/s"});
+  facts.push_back({"gpu bf16 product", format_rate(of_gpu.bf16) + "FLOP/s"});
+  facts.push_back({"gpu memory", format_rate(measure_memory_bandwidth(queue->context(), size_t{1} << 30)) + "B/s"});
+  return facts;
 }
 
 struct InfoOptions {

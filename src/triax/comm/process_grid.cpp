@@ -6,6 +6,9 @@
 
 #include "triax/base/error.h"
 #include "triax/base/text.h"
+#include "triax/comm/nccl_communicator.h"
+#include "triax/comm/staged_communicator.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -80,13 +83,27 @@ ProcessGrid::ProcessGrid(World& world, const GridShape& shape)
     ((first.*zero = 0), ...);
     return rank_of(shape_, first);
   };
-  tensor_ = world.split("tensor", with(&GridCoordinates::tensor), at_.tensor);
-  pipeline_ = world.split("pipeline", with(&GridCoordinates::pipeline), at_.pipeline);
-  data_ = world.split("data", with(&GridCoordinates::data), at_.data);
-  model_ = world.split("model", with(&GridCoordinates::tensor, &GridCoordinates::pipeline),
+  // Tensors of the host pass through; those of a GPU are staged.
+  const auto split = [&](const char* name, int color, int key) -> std::unique_ptr<Communicator> {
+    std::unique_ptr<Communicator> group = world.split(name, color, key);
+    return group ? std::make_unique<StagedCommunicator>(std::move(group)) : nullptr;
+  };
+  tensor_ = split("tensor", with(&GridCoordinates::tensor), at_.tensor);
+  pipeline_ = split("pipeline", with(&GridCoordinates::pipeline), at_.pipeline);
+  data_ = split("data", with(&GridCoordinates::data), at_.data);
+  model_ = split("model", with(&GridCoordinates::tensor, &GridCoordinates::pipeline),
                        at_.tensor + shape_.tensor_parallel * at_.pipeline);
   if (shape_.pipeline_parallel > 1)
-    embedding_ = world.split("embedding", first_stage() || last_stage() ? with(&GridCoordinates::pipeline) : -1, at_.pipeline);
+    embedding_ = split("embedding", first_stage() || last_stage() ? with(&GridCoordinates::pipeline) : -1, at_.pipeline);
+}
+
+void ProcessGrid::use_nccl(Device device) {
+  check(nccl_missing().empty(), "parallel.nccl: {}", nccl_missing());
+  check(world_->local_size() <= static_cast<int>(find_gpus().gpus.size()),
+        "parallel.nccl = true needs a GPU for each of the {} ranks of a machine, and this one has {}; set it to false, so that "
+        "ranks can share GPUs", world_->local_size(), find_gpus().gpus.size());
+  for (auto* group : {&tensor_, &pipeline_, &data_, &model_, &embedding_})
+    if (*group && (*group)->size() > 1) *group = make_nccl_communicator(std::move(*group), device);
 }
 
 void ProcessGrid::meter(Trace* trace) {

@@ -61,6 +61,10 @@ class ProcessGrid {
   // rank is both.
   Communicator* embedding() const { return embedding_.get(); }
 
+  // The groups' collectives of tensors on GPUs go through NCCL from now on, each rank having `device`. Collective; call it
+  // once, before meter() and before anyone keeps a group. Without it such tensors are staged in the hosts' memory.
+  void use_nccl(Device device);
+
   // Puts a meter on each of the groups, with a trace if one is given, which must outlive the grid. Call it
   // once, before anyone keeps a group.
   void meter(Trace* trace = nullptr);

@@ -3,6 +3,7 @@
 #include "triax/base/error.h"
 #include "triax/kernels/checks.h"
 #include "triax/kernels/cpu/ops.h"
+#include "triax/kernels/dispatch.h"
 
 namespace triax {
 
@@ -24,8 +25,7 @@ void adamw_update(const Context& context, const AdamWStep& step, const Tensor& p
     require_contiguous({op, "copy", copy});
   }
   check(step.step >= 1, "{}: steps are counted from 1, not {}", op, step.step);
-  if (context.device.kind != Device::Kind::cpu) fail_no_device(context, op);
-  cpu::adamw_update(step, param, grad, m, v, copy);
+  dispatch(context, op, cpu::adamw_update, &DeviceOperations::adamw_update, step, param, grad, m, v, copy);
 }
 
 }  // namespace triax

@@ -6,6 +6,7 @@
 #include "triax/base/error.h"
 #include "triax/kernels/checks.h"
 #include "triax/kernels/cpu/attention.h"
+#include "triax/kernels/dispatch.h"
 
 namespace triax {
 namespace {
@@ -69,14 +70,14 @@ void attention_forward(const Context& context, const Tensor& qkv, std::span<cons
   check_lse(context, kForward, lse, qkv);
   check_spans(kForward, spans, qkv.dim(0));
   check_options(kForward, options, spans, qkv.dim(2));
-  if (context.device.kind != Device::Kind::cpu) fail_no_device(context, kForward);
-  cpu::attention_forward(qkv, spans, options, out, lse);
+  dispatch(context, kForward, cpu::attention_forward, &DeviceOperations::attention_forward, qkv, spans, options, out, lse);
 }
 
 size_t attention_backward_scratch(const Tensor& qkv, std::span<const Span> spans) {
   check(qkv.rank() == 4 && qkv.dim(1) == 3,
         "attention_backward_scratch: qkv must be [n, 3, heads, head dimension], not {}",
         qkv.shape().to_string());
+  if (qkv.device().kind != Device::Kind::cpu) return static_cast<size_t>(qkv.dim(0) * qkv.dim(2)) * sizeof(float);
   return cpu::attention_backward_scratch(qkv, spans);
 }
 
@@ -97,8 +98,7 @@ void attention_backward(const Context& context, const Tensor& dout, const Tensor
   const size_t needed = attention_backward_scratch(qkv, spans);
   check(scratch.bytes() >= needed, "{}: scratch must hold {} bytes, not {}", kBackward, needed,
         scratch.bytes());
-  if (context.device.kind != Device::Kind::cpu) fail_no_device(context, kBackward);
-  cpu::attention_backward(dout, qkv, out, lse, spans, options, dqkv, scratch);
+  dispatch(context, kBackward, cpu::attention_backward, &DeviceOperations::attention_backward, dout, qkv, out, lse, spans, options, dqkv, scratch);
 }
 
 void attention_decode(const Context& context, const Tensor& q, const Tensor& k_cache,
@@ -123,8 +123,7 @@ void attention_decode(const Context& context, const Tensor& q, const Tensor& k_c
   for (const int64_t length : lengths)
     check(length >= 1 && length <= most, "{}: a length must lie in [1, {}], not {}", kDecode, most,
           length);
-  if (context.device.kind != Device::Kind::cpu) fail_no_device(context, kDecode);
-  cpu::attention_decode(q, k_cache, v_cache, lengths, scale, out);
+  dispatch(context, kDecode, cpu::attention_decode, &DeviceOperations::attention_decode, q, k_cache, v_cache, lengths, scale, out);
 }
 
 }  // namespace triax

@@ -1,15 +1,17 @@
 // Where an operation runs. Every operation takes a Context first: on a CPU it runs at once on the
-// OpenMP team of the caller; on a GPU it is queued on the context's stream and the call returns at
-// once. Operations never allocate device memory: scratch is an argument.
+// OpenMP team of the caller; on a GPU it is queued on the stream of the context's queue and the call returns at
+// once, unless it gives a number back. Operations never allocate device memory: scratch is an argument, or the queue's.
 #pragma once
 
 #include "triax/tensor/tensor.h"
 
 namespace triax {
 
+class DeviceQueue;
+
 struct Context {
   Device device;
-  void* stream = nullptr;  // cudaStream_t on a GPU
+  DeviceQueue* queue = nullptr;  // on a GPU: kernels/device_queue.h
 };
 
 }  // namespace triax

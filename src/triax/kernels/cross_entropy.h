@@ -21,4 +21,15 @@ void cross_entropy_backward(const Context& context, const Tensor& logits, const 
                             int64_t vocab_start, int64_t vocab_size, const Tensor& lse,
                             const Tensor& weight);
 
+// For ranks that share a vocabulary: row_sum [n] *= exp(from - to), from a rank's maximum to that of all of them.
+void rescale_sums(const Context& context, const Tensor& from, const Tensor& to, const Tensor& row_sum);
+
+// Of the whole vocabulary's statistics, all f32 [n]: row_max becomes the log of the sum of exponentials, losses = that -
+// target_logit, and row_sum becomes weight * loss_scale, the weight that cross_entropy_backward() takes.
+void token_losses(const Context& context, const Tensor& row_max, const Tensor& row_sum, const Tensor& target_logit,
+                  const Tensor& weight, float loss_scale, const Tensor& losses);
+
+// The sum of weights[i] * values[i] (f32 [n]) where the weight is not 0, in double and in a fixed order.
+double weighted_sum(const Context& context, const Tensor& weights, const Tensor& values);
+
 }  // namespace triax

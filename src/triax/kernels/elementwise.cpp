@@ -3,14 +3,10 @@
 #include "triax/base/error.h"
 #include "triax/kernels/checks.h"
 #include "triax/kernels/cpu/ops.h"
+#include "triax/kernels/dispatch.h"
 
 namespace triax {
 namespace {
-
-bool on_cpu(const Context& context, std::string_view operation) {
-  if (context.device.kind == Device::Kind::cpu) return true;
-  fail_no_device(context, operation);
-}
 
 // `tensor` has the shape and type of `like` and can be walked: contiguous, or rows of rank 2.
 void require_like(const Context& context, const Argument& argument, const Tensor& like) {
@@ -31,7 +27,7 @@ void activation_forward(const Context& context, Activation activation, const Ten
   require_compute_type({op, "x", x});
   require_like(context, {op, "x", x}, x);
   require_like(context, {op, "y", y}, x);
-  if (on_cpu(context, op)) cpu::activation_forward(activation, x, y);
+  dispatch(context, op, cpu::activation_forward, &DeviceOperations::activation_forward, activation, x, y);
 }
 
 void activation_backward(const Context& context, Activation activation, const Tensor& x,
@@ -41,7 +37,7 @@ void activation_backward(const Context& context, Activation activation, const Te
   require_like(context, {op, "x", x}, x);
   require_like(context, {op, "dy", dy}, x);
   require_like(context, {op, "dx", dx}, x);
-  if (on_cpu(context, op)) cpu::activation_backward(activation, x, dy, dx);
+  dispatch(context, op, cpu::activation_backward, &DeviceOperations::activation_backward, activation, x, dy, dx);
 }
 
 void bias_dropout_residual_forward(const Context& context, const Tensor& x, const Tensor& bias,
@@ -55,7 +51,7 @@ void bias_dropout_residual_forward(const Context& context, const Tensor& x, cons
   if (bias.defined()) require(context, {op, "bias", bias}, {x.dim(1)}, DType::f32);
   if (residual.defined()) require_like(context, {op, "residual", residual}, x);
   require_dropout(op, dropout);
-  if (on_cpu(context, op)) cpu::bias_dropout_residual_forward(x, bias, residual, dropout, out);
+  dispatch(context, op, cpu::bias_dropout_residual_forward, &DeviceOperations::bias_dropout_residual_forward, x, bias, residual, dropout, out);
 }
 
 void bias_dropout_residual_backward(const Context& context, const Tensor& dout,
@@ -68,7 +64,7 @@ void bias_dropout_residual_backward(const Context& context, const Tensor& dout,
   check(dx.defined() || !dropout.active(), "{}: dx must be given when dropout is on", op);
   if (dx.defined()) require_like(context, {op, "dx", dx}, dout);
   if (dbias.defined()) require(context, {op, "dbias", dbias}, {dout.dim(1)}, DType::f32);
-  if (on_cpu(context, op)) cpu::bias_dropout_residual_backward(dout, dropout, dx, dbias);
+  dispatch(context, op, cpu::bias_dropout_residual_backward, &DeviceOperations::bias_dropout_residual_backward, dout, dropout, dx, dbias);
 }
 
 void convert(const Context& context, const Tensor& src, const Tensor& dst) {
@@ -79,14 +75,14 @@ void convert(const Context& context, const Tensor& src, const Tensor& dst) {
   require(context, {op, "dst", dst}, src.shape(), dst.dtype());
   if (!src.is_contiguous()) require_rows({op, "src", src});
   if (!dst.is_contiguous()) require_rows({op, "dst", dst});
-  if (on_cpu(context, op)) cpu::convert(src, dst);
+  dispatch(context, op, cpu::convert, &DeviceOperations::convert, src, dst);
 }
 
 void fill(const Context& context, const Tensor& x, float value) {
   constexpr auto op = "fill";
   require_compute_type({op, "x", x});
   require_like(context, {op, "x", x}, x);
-  if (on_cpu(context, op)) cpu::fill(x, value);
+  dispatch(context, op, cpu::fill, &DeviceOperations::fill, x, value);
 }
 
 void add_scaled(const Context& context, float alpha, const Tensor& x, const Tensor& y) {
@@ -94,21 +90,31 @@ void add_scaled(const Context& context, float alpha, const Tensor& x, const Tens
   require_compute_type({op, "x", x});
   require_like(context, {op, "x", x}, x);
   require_like(context, {op, "y", y}, x);
-  if (on_cpu(context, op)) cpu::add_scaled(alpha, x, y);
+  dispatch(context, op, cpu::add_scaled, &DeviceOperations::add_scaled, alpha, x, y);
 }
 
 void scale(const Context& context, float alpha, const Tensor& x) {
   constexpr auto op = "scale";
   require_compute_type({op, "x", x});
   require_like(context, {op, "x", x}, x);
-  if (on_cpu(context, op)) cpu::scale(alpha, x);
+  dispatch(context, op, cpu::scale, &DeviceOperations::scale, alpha, x);
 }
 
 double sum_of_squares(const Context& context, const Tensor& x) {
   constexpr auto op = "sum_of_squares";
   require_compute_type({op, "x", x});
   require_like(context, {op, "x", x}, x);
-  return on_cpu(context, op) ? cpu::sum_of_squares(x) : 0;
+  return dispatch(context, op, cpu::sum_of_squares, &DeviceOperations::sum_of_squares, x);
+}
+
+void sums_of_squares(const Context& context, std::span<const Tensor> xs, std::span<double> sums) {
+  constexpr auto op = "sums_of_squares";
+  check(xs.size() == sums.size(), "{}: {} tensors and {} sums", op, xs.size(), sums.size());
+  for (const Tensor& x : xs) {
+    require_compute_type({op, "xs", x});
+    require_like(context, {op, "xs", x}, x);
+  }
+  dispatch(context, op, cpu::sums_of_squares, &DeviceOperations::sums_of_squares, xs, sums);
 }
 
 }  // namespace triax

@@ -2,6 +2,8 @@
 // Activations are f32, bf16 or f16 (one compute type per call); parameters and gradients are f32.
 #pragma once
 
+#include <span>
+
 #include "triax/base/rng.h"
 #include "triax/kernels/linear.h"
 
@@ -36,5 +38,7 @@ void scale(const Context& context, float alpha, const Tensor& x);
 // Sum of squares of a tensor of a compute type, accumulated in double in a fixed order: the same bits on
 // any number of threads. NaN or Inf in x gives a result that is not finite.
 double sum_of_squares(const Context& context, const Tensor& x);
+// The same of many tensors; a GPU is waited for once.
+void sums_of_squares(const Context& context, std::span<const Tensor> xs, std::span<double> sums);
 
 }  // namespace triax

@@ -3,14 +3,10 @@
 #include "triax/base/error.h"
 #include "triax/kernels/checks.h"
 #include "triax/kernels/cpu/ops.h"
+#include "triax/kernels/dispatch.h"
 
 namespace triax {
 namespace {
-
-bool on_cpu(const Context& context, std::string_view operation) {
-  if (context.device.kind == Device::Kind::cpu) return true;
-  fail_no_device(context, operation);
-}
 
 void require_activations(const Context& context, const Argument& argument, int64_t n) {
   const Tensor& tensor = argument.tensor;
@@ -37,7 +33,7 @@ void embedding_forward(const Context& context, const Tensor& ids, const Tensor& 
   require(context, {op, "ids", ids}, {ids.numel()}, DType::i32);
   require_activations(context, {op, "out", out}, ids.numel());
   require_table(context, {op, "table", table}, out.dim(1), out.dtype());
-  if (on_cpu(context, op)) cpu::embedding_forward(ids, table, vocab_start, out);
+  dispatch(context, op, cpu::embedding_forward, &DeviceOperations::embedding_forward, ids, table, vocab_start, out);
 }
 
 void embedding_backward(const Context& context, const Tensor& dout, const Tensor& ids,
@@ -46,7 +42,7 @@ void embedding_backward(const Context& context, const Tensor& dout, const Tensor
   require(context, {op, "ids", ids}, {ids.numel()}, DType::i32);
   require_activations(context, {op, "dout", dout}, ids.numel());
   require_table(context, {op, "dtable", dtable}, dout.dim(1), DType::f32);
-  if (on_cpu(context, op)) cpu::embedding_backward(dout, ids, vocab_start, dtable);
+  dispatch(context, op, cpu::embedding_backward, &DeviceOperations::embedding_backward, dout, ids, vocab_start, dtable);
 }
 
 void position_dropout_forward(const Context& context, const Tensor& positions, const Tensor& table,
@@ -56,7 +52,7 @@ void position_dropout_forward(const Context& context, const Tensor& positions, c
   require_activations(context, {op, "x", x}, positions.numel());
   require_table(context, {op, "table", table}, x.dim(1), x.dtype());
   require_dropout(op, dropout);
-  if (on_cpu(context, op)) cpu::position_dropout_forward(positions, table, dropout, x);
+  dispatch(context, op, cpu::position_dropout_forward, &DeviceOperations::position_dropout_forward, positions, table, dropout, x);
 }
 
 void position_dropout_backward(const Context& context, const Tensor& positions,
@@ -66,7 +62,7 @@ void position_dropout_backward(const Context& context, const Tensor& positions,
   require_activations(context, {op, "dx", dx}, positions.numel());
   require_table(context, {op, "dtable", dtable}, dx.dim(1), DType::f32);
   require_dropout(op, dropout);
-  if (on_cpu(context, op)) cpu::position_dropout_backward(positions, dropout, dx, dtable);
+  dispatch(context, op, cpu::position_dropout_backward, &DeviceOperations::position_dropout_backward, positions, dropout, dx, dtable);
 }
 
 }  // namespace triax

@@ -3,6 +3,7 @@
 #include "triax/base/error.h"
 #include "triax/kernels/checks.h"
 #include "triax/kernels/cpu/ops.h"
+#include "triax/kernels/dispatch.h"
 
 namespace triax {
 
@@ -23,8 +24,7 @@ void layernorm_forward(const Context& context, const Tensor& x, const Tensor& ga
     require(context, {op, "mean", mean}, {n}, DType::f32);
     require(context, {op, "rstd", rstd}, {n}, DType::f32);
   }
-  if (context.device.kind != Device::Kind::cpu) fail_no_device(context, op);
-  cpu::layernorm_forward(x, gamma, beta, epsilon, y, mean, rstd);
+  dispatch(context, op, cpu::layernorm_forward, &DeviceOperations::layernorm_forward, x, gamma, beta, epsilon, y, mean, rstd);
 }
 
 void layernorm_backward(const Context& context, const Tensor& dy, const Tensor& x,
@@ -45,8 +45,7 @@ void layernorm_backward(const Context& context, const Tensor& dy, const Tensor& 
   require(context, {op, "rstd", rstd}, {n}, DType::f32);
   require(context, {op, "dgamma", dgamma}, {h}, DType::f32);
   require(context, {op, "dbeta", dbeta}, {h}, DType::f32);
-  if (context.device.kind != Device::Kind::cpu) fail_no_device(context, op);
-  cpu::layernorm_backward(dy, x, gamma, mean, rstd, dx, accumulate, dgamma, dbeta);
+  dispatch(context, op, cpu::layernorm_backward, &DeviceOperations::layernorm_backward, dy, x, gamma, mean, rstd, dx, accumulate, dgamma, dbeta);
 }
 
 }  // namespace triax

@@ -3,14 +3,10 @@
 #include "triax/base/error.h"
 #include "triax/kernels/checks.h"
 #include "triax/kernels/cpu/ops.h"
+#include "triax/kernels/dispatch.h"
 
 namespace triax {
 namespace {
-
-bool on_cpu(const Context& context, std::string_view operation) {
-  if (context.device.kind == Device::Kind::cpu) return true;
-  fail_no_device(context, operation);
-}
 
 void require_matrix(const Context& context, const Argument& argument, int64_t rows, int64_t cols,
                     DType dtype) {
@@ -37,7 +33,7 @@ void linear_forward(const Context& context, const Tensor& x, const Tensor& weigh
   require_matrix(context, {op, "weight", weight}, out, in, dtype);
   require_matrix(context, {op, "y", y}, n, out, dtype);
   if (bias.defined()) require(context, {op, "bias", bias}, {out}, DType::f32);
-  if (on_cpu(context, op)) cpu::linear_forward(x, weight, bias, y);
+  dispatch(context, op, cpu::linear_forward, &DeviceOperations::linear_forward, x, weight, bias, y);
 }
 
 void linear_activation_forward(const Context& context, const Tensor& x, const Tensor& weight,
@@ -52,7 +48,7 @@ void linear_activation_forward(const Context& context, const Tensor& x, const Te
   require_matrix(context, {op, "pre", pre}, n, out, dtype);
   require_matrix(context, {op, "y", y}, n, out, dtype);
   if (bias.defined()) require(context, {op, "bias", bias}, {out}, DType::f32);
-  if (on_cpu(context, op)) cpu::linear_activation_forward(x, weight, bias, activation, pre, y);
+  dispatch(context, op, cpu::linear_activation_forward, &DeviceOperations::linear_activation_forward, x, weight, bias, activation, pre, y);
 }
 
 void linear_backward_input(const Context& context, const Tensor& dy, const Tensor& weight,
@@ -64,7 +60,7 @@ void linear_backward_input(const Context& context, const Tensor& dy, const Tenso
   require_matrix(context, {op, "dy", dy}, n, out, dtype);
   require_matrix(context, {op, "weight", weight}, out, in, dtype);
   require_matrix(context, {op, "dx", dx}, n, in, dtype);
-  if (on_cpu(context, op)) cpu::linear_backward_input(dy, weight, dx, accumulate);
+  dispatch(context, op, cpu::linear_backward_input, &DeviceOperations::linear_backward_input, dy, weight, dx, accumulate);
 }
 
 void linear_activation_backward_input(const Context& context, const Tensor& dy,
@@ -79,7 +75,7 @@ void linear_activation_backward_input(const Context& context, const Tensor& dy,
   require_matrix(context, {op, "pre", pre}, n, in, dtype);
   require_matrix(context, {op, "dpre", dpre}, n, in, dtype);
   check(dpre.raw() != pre.raw() || n == 0, "{}: dpre must not be pre", op);
-  if (on_cpu(context, op)) cpu::linear_activation_backward_input(dy, weight, pre, activation, dpre);
+  dispatch(context, op, cpu::linear_activation_backward_input, &DeviceOperations::linear_activation_backward_input, dy, weight, pre, activation, dpre);
 }
 
 void linear_backward_weight(const Context& context, const Tensor& dy, const Tensor& x,
@@ -92,7 +88,7 @@ void linear_backward_weight(const Context& context, const Tensor& dy, const Tens
   require_matrix(context, {op, "x", x}, n, in, dtype);
   require_matrix(context, {op, "dweight", dweight}, out, in, DType::f32);
   if (dbias.defined()) require(context, {op, "dbias", dbias}, {out}, DType::f32);
-  if (on_cpu(context, op)) cpu::linear_backward_weight(dy, x, dweight, dbias);
+  dispatch(context, op, cpu::linear_backward_weight, &DeviceOperations::linear_backward_weight, dy, x, dweight, dbias);
 }
 
 void gemm(const Context& context, bool transpose_a, bool transpose_b, const Tensor& a,
@@ -107,7 +103,7 @@ void gemm(const Context& context, bool transpose_a, bool transpose_b, const Tens
   require_matrix(context, {op, "c", c}, m, n, out_dtype);
   check(out_dtype == dtype || out_dtype == DType::f32, "{}: c must be f32 or of the type of the operands", op);
   check(beta == 0.0f || beta == 1.0f, "{}: beta must be 0 or 1, not {}", op, beta);
-  if (on_cpu(context, op)) cpu::gemm(transpose_a, transpose_b, a, b, beta, c);
+  dispatch(context, op, cpu::gemm, &DeviceOperations::gemm, transpose_a, transpose_b, a, b, beta, c);
 }
 
 }  // namespace triax

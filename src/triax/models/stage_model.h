@@ -101,6 +101,7 @@ struct StageShape {
 
   // A BERT that guesses no tokens: its head does without the token table.
   bool is_encoder() const { return config.is_bert() && head.head != BertHead::pretraining; }
+  Device device = {};
 };
 
 class StageModel {

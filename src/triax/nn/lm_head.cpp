@@ -1,7 +1,6 @@
 #include "triax/nn/lm_head.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "triax/kernels/cross_entropy.h"
 #include "triax/kernels/elementwise.h"
@@ -13,7 +12,7 @@ namespace {
 LmHeadWorkspace first_rows(const LmHeadWorkspace& w, int64_t count) {
   return {w.logits.narrow(0, 0, count), w.row_max.narrow(0, 0, count),
           w.local_max.narrow(0, 0, count), w.row_sum.narrow(0, 0, count),
-          w.target.narrow(0, 0, count)};
+          w.target.narrow(0, 0, count), {}};
 }
 
 }  // namespace
@@ -30,17 +29,16 @@ LmHeadWorkspace LmHead::allocate_workspace(DType dtype, int64_t n, Arena& arena)
   w.logits = arena.allocate({chunk, local_vocab_}, dtype);
   for (Tensor* vector : {&w.row_max, &w.local_max, &w.row_sum, &w.target})
     *vector = arena.allocate({chunk}, DType::f32);
+  w.losses = arena.allocate({n}, DType::f32);
   return w;
 }
 
 // Turns each rank's maximum, sum of exponentials and target logit into those of the whole vocabulary.
-void LmHead::statistics_over_group(const Context&, const LmHeadWorkspace& w) const {
+void LmHead::statistics_over_group(const Context& context, const LmHeadWorkspace& w) const {
   if (parallel_.size() == 1) return;
-  std::ranges::copy(w.row_max.span<float>(), w.local_max.data<float>());
+  convert(context, w.row_max, w.local_max);
   parallel_.group->all_reduce(w.row_max, ReduceOp::max);
-  const auto sum = w.row_sum.span<float>();
-  for (size_t i = 0; i < sum.size(); ++i)
-    sum[i] *= std::exp(w.local_max.data<float>()[i] - w.row_max.data<float>()[i]);
+  rescale_sums(context, w.local_max, w.row_max, w.row_sum);
   parallel_.group->all_reduce(w.row_sum);
   parallel_.group->all_reduce(w.target);
 }
@@ -50,7 +48,7 @@ double LmHead::loss(const Context& context, const Tensor& hidden, const Tensor& 
                     LmHeadWorkspace& workspace, const Gradients* gradients,
                     const Tensor& losses, const Tensor& bias) const {
   const int64_t n = hidden.dim(0), chunk = workspace.logits.dim(0);
-  double total = 0;
+  const Tensor all_losses = losses.defined() ? losses : workspace.losses.narrow(0, 0, n);
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t count = std::min(chunk, n - begin);
     const LmHeadWorkspace w = first_rows(workspace, count);
@@ -60,23 +58,14 @@ double LmHead::loss(const Context& context, const Tensor& hidden, const Tensor& 
     softmax_statistics(context, w.logits, goal, vocab_start(), vocab_size_, w.row_max, w.row_sum,
                        w.target);
     statistics_over_group(context, w);
-    const auto lse = w.row_max.span<float>();  // log of the sum of exponentials, from here on
-    for (size_t i = 0; i < lse.size(); ++i) {
-      lse[i] += std::log(w.row_sum.data<float>()[i]);
-      const float loss = lse[i] - w.target.data<float>()[i];
-      const float share = weight.data<float>()[i];
-      if (share != 0) total += static_cast<double>(share) * static_cast<double>(loss);
-      if (losses.defined()) losses.data<float>()[begin + static_cast<int64_t>(i)] = loss;
-    }
+    // row_max is the log of the sum of exponentials from here on, row_sum the weights of the gradient.
+    token_losses(context, w.row_max, w.row_sum, w.target, weight, loss_scale, all_losses.narrow(0, begin, count));
     if (!gradients) continue;
-    // The weights of this chunk times the loss scale; row_sum has done its work.
-    for (int64_t i = 0; i < count; ++i)
-      w.row_sum.data<float>()[i] = weight.data<float>()[i] * loss_scale;
     cross_entropy_backward(context, w.logits, goal, vocab_start(), vocab_size_, w.row_max, w.row_sum);
     linear_backward_weight(context, w.logits, x, gradients->dtable, gradients->dbias);  // before dhidden: it may be x
     linear_backward_input(context, w.logits, table, gradients->dhidden.narrow(0, begin, count));
   }
-  return total;
+  return weighted_sum(context, weights.narrow(0, 0, n), all_losses);
 }
 
 }  // namespace triax

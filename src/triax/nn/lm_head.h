@@ -12,6 +12,7 @@ namespace triax {
 struct LmHeadWorkspace {
   Tensor logits;                              // [chunk, v']
   Tensor row_max, local_max, row_sum, target; // f32 [chunk]
+  Tensor losses;                              // f32 [n]
 };
 
 class LmHead {

@@ -7,6 +7,7 @@
 #include "triax/base/parallel.h"
 #include "triax/base/rng.h"
 #include "triax/kernels/elementwise.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -26,14 +27,17 @@ int64_t global_index(const ParameterSpec& spec, int64_t local) {
   return index;
 }
 
-// Elements [begin, begin + count) of the parameter.
+// Elements [begin, begin + count) of the parameter, drawn on the host.
 void fill_normal(const ParameterSpec& spec, uint64_t seed, int64_t first, const Tensor& to) {
   const uint64_t stream = hash64(spec.name);
-  float* values = to.data<float>();
+  const bool on_host = to.device().on_host();
+  const OwnedTensor staged(on_host ? Shape{0} : to.shape(), DType::f32);
+  float* values = on_host ? to.data<float>() : staged.view().data<float>();
   parallel_for(to.numel(), 1 << 16, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       values[i] = spec.init_std * philox_normal(seed, stream, static_cast<uint64_t>(global_index(spec, first + i)));
   });
+  if (!on_host) copy_between_devices(staged, to);
 }
 
 struct Sizes {
@@ -117,7 +121,8 @@ int64_t ParameterTable::num_parameters() const {
 
 Parameters::Parameters(ParameterTable table, DType compute_type, bool with_gradients, Sharding sharding,
                        Device device)
-    : table_(std::move(table)), compute_type_(compute_type), with_gradients_(with_gradients), sharding_(sharding) {
+    : table_(std::move(table)), compute_type_(compute_type), with_gradients_(with_gradients), sharding_(sharding),
+      device_(device) {
   table_.lay_out(sharding.size);
   for (const ParameterUnit& unit : table_.units())
     for (const Segment& segment : unit.segments) {
@@ -128,9 +133,9 @@ Parameters::Parameters(ParameterTable table, DType compute_type, bool with_gradi
       owned_size_ += mine.size;
     }
   const Sizes sizes = sizes_of(table_, compute_type, with_gradients, sharding_);
-  weights_ = Buffer(sizes.weights, device);
-  master_ = Buffer(sizes.master, device);
-  gradient_ = Buffer(sizes.gradient, device);
+  weights_ = Buffer(sizes.weights, device, "weights");
+  master_ = Buffer(sizes.master, device, "weights (f32 master)");
+  gradient_ = Buffer(sizes.gradient, device, "gradients");
   size_t bytes = 0;
   for (const ParameterUnit& unit : table_.units()) {
     weights_of_unit_.push_back(sharding_.weights() ? nullptr : static_cast<std::byte*>(weights_.data()) + bytes);

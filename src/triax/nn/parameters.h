@@ -111,6 +111,7 @@ class Parameters {
 
   const ParameterTable& table() const { return table_; }
   DType compute_type() const { return compute_type_; }
+  Device device() const { return device_; }
   const Sharding& sharding() const { return sharding_; }
 
   // What kernels read and add to. With sharded weights (gradients), only while the unit is resident.
@@ -170,6 +171,7 @@ class Parameters {
   DType compute_type_;
   bool with_gradients_;
   Sharding sharding_;
+  Device device_;
   std::vector<OwnedRange> owned_;
   int64_t owned_size_ = 0;
   Buffer master_;    // f32, owned; none when the weights are the master

@@ -47,10 +47,10 @@ DataParallel::DataParallel(Parameters& parameters, Communicator* data, Communica
       slot_of_unit_(assign_slots(parameters.table())),
       gathers_(slot_of_unit_.size()),
       reductions_(slot_of_unit_.size()) {
-  const auto fill_slots = [](std::vector<Slot>& slots, const std::vector<size_t>& bytes) {
+  const auto fill_slots = [&](std::vector<Slot>& slots, const std::vector<size_t>& bytes) {
     for (const size_t size : bytes) {
       slots.emplace_back();
-      slots.back().memory = Buffer(size);
+      slots.back().memory = Buffer(size, parameters.device(), "gathered weights, gradients");
     }
   };
   if (parameters.sharding().weights())

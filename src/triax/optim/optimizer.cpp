@@ -10,7 +10,8 @@
 namespace triax {
 
 GradientSquares gradient_squares(const Context& context, const Parameters& parameters, bool counts_whole) {
-  GradientSquares result;
+  std::vector<Tensor> parts;
+  std::vector<const ParameterSpec*> specs;
   for (const ParameterSpec& spec : parameters.table().specs()) {
     if (spec.tied_copy || (!spec.split && !counts_whole)) continue;
     const ParameterUnit& unit = parameters.table().units()[static_cast<size_t>(spec.unit)];
@@ -18,9 +19,15 @@ GradientSquares gradient_squares(const Context& context, const Parameters& param
     const int64_t begin = std::max(spec.begin, mine.begin);
     const int64_t end = std::min(spec.begin + spec.numel(), mine.begin + mine.size);
     if (begin >= end) continue;
-    const double part = sum_of_squares(context, parameters.gradient_at(begin, end - begin));
-    if (!std::isfinite(part) && result.not_finite.empty()) result.not_finite = spec.name;
-    result.sum += part;
+    parts.push_back(parameters.gradient_at(begin, end - begin));
+    specs.push_back(&spec);
+  }
+  std::vector<double> sums(parts.size());
+  sums_of_squares(context, parts, sums);
+  GradientSquares result;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    if (!std::isfinite(sums[i]) && result.not_finite.empty()) result.not_finite = specs[i]->name;
+    result.sum += sums[i];
   }
   return result;
 }
@@ -33,8 +40,8 @@ size_t Optimizer::bytes(const ParameterTable& table, const Sharding& sharding) {
 Optimizer::Optimizer(const Parameters& parameters, const AdamWConfig& config)
     : parameters_(&parameters), config_(config) {
   const size_t bytes = static_cast<size_t>(parameters.owned_size()) * sizeof(float);
-  moment1_ = Buffer(bytes);
-  moment2_ = Buffer(bytes);
+  moment1_ = Buffer(bytes, parameters.device(), "optimizer (Adam m, v)");
+  moment2_ = Buffer(bytes, parameters.device(), "optimizer (Adam m, v)");
 }
 
 void Optimizer::step(const Context& context, double learning_rate, double gradient_scale) {
@@ -61,7 +68,8 @@ void Optimizer::step(const Context& context, std::span<const double> learning_ra
 }
 
 Tensor Optimizer::moment_at(const Buffer& buffer, int64_t begin, int64_t size) const {
-  return {static_cast<float*>(buffer.data()) + parameters_->owned_offset(begin), {size}, DType::f32};
+  return {static_cast<float*>(buffer.data()) + parameters_->owned_offset(begin), {size}, DType::f32,
+          buffer.device()};
 }
 
 }  // namespace triax

@@ -22,7 +22,7 @@ class Arena {
   explicit Arena(Device device = {}) : device_(device) {}
   // Hands out `bytes` of memory; running out is an Error naming `purpose`.
   Arena(std::string purpose, size_t bytes, Device device = {})
-      : purpose_(std::move(purpose)), buffer_(bytes, device), device_(device) {}
+      : purpose_(std::move(purpose)), buffer_(bytes, device, purpose_), device_(device) {}
 
   Tensor allocate(Shape shape, DType dtype);
 

@@ -7,6 +7,7 @@
 
 #include "triax/base/error.h"
 #include "triax/base/text.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -94,9 +95,13 @@ Tensor Tensor::operator[](int64_t index) const {
   return part;
 }
 
-Buffer::Buffer(size_t bytes, Device device) : bytes_(bytes), device_(device) {
-  check(device.kind == Device::Kind::cpu, "this build of triax has no CUDA support");
+Buffer::Buffer(size_t bytes, Device device, std::string purpose)
+    : bytes_(bytes), device_(device), purpose_(std::move(purpose)) {
   if (bytes == 0) return;
+  if (!device.on_host()) {
+    data_ = allocate_on_device(bytes, device, purpose_);
+    return;
+  }
   // Fresh anonymous pages are zero and cost nothing until touched, so that what is resident is what
   // is used. Large ones are aligned by the kernel to page borders, which is more than 64 bytes.
   void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -106,13 +111,19 @@ Buffer::Buffer(size_t bytes, Device device) : bytes_(bytes), device_(device) {
 }
 
 Buffer::~Buffer() {
-  if (data_) ::munmap(data_, bytes_);
+  if (!data_) return;
+  if (device_.on_host()) {
+    ::munmap(data_, bytes_);
+  } else {
+    free_on_device(data_, bytes_, device_, purpose_);
+  }
 }
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
   std::swap(device_, other.device_);
+  std::swap(purpose_, other.purpose_);
   return *this;
 }
 

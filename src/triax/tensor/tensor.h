@@ -19,9 +19,11 @@
 namespace triax {
 
 struct Device {
-  enum class Kind : uint8_t { cpu, cuda };
+  // emulated: for tests, a device whose memory is the host's and whose operations are given with its queue.
+  enum class Kind : uint8_t { cpu, cuda, emulated };
   Kind kind = Kind::cpu;
   int index = 0;
+  bool on_host() const { return kind != Kind::cuda; }  // does the host reach its memory?
   bool operator==(const Device&) const = default;
 };
 
@@ -90,11 +92,12 @@ class Tensor {
   Device device_;
 };
 
-// Owned memory, aligned to 64 bytes (2 MiB pages are asked for when large), zero-filled.
+// Owned memory, aligned to 64 bytes (2 MiB pages are asked for when large), zero-filled. On a GPU it is booked under its
+// purpose (tensor/device.h).
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(size_t bytes, Device device = {});
+  explicit Buffer(size_t bytes, Device device = {}, std::string purpose = "other");
   ~Buffer();
   Buffer(Buffer&& other) noexcept { *this = std::move(other); }
   Buffer& operator=(Buffer&& other) noexcept;
@@ -106,6 +109,7 @@ class Buffer {
   void* data_ = nullptr;
   size_t bytes_ = 0;
   Device device_;
+  std::string purpose_;
 };
 
 // A tensor that owns its memory, for tests and small things.

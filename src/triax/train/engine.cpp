@@ -8,6 +8,7 @@
 
 #include "triax/base/error.h"
 #include "triax/kernels/elementwise.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -17,8 +18,8 @@ Tensor read_only(const std::vector<int32_t>& values) {
   return {const_cast<int32_t*>(values.data()), {static_cast<int64_t>(values.size())}, DType::i32};
 }
 
-std::unique_ptr<Arena> make_arena(const char* purpose, size_t bytes) {
-  return std::make_unique<Arena>(purpose, std::max<size_t>(bytes, Arena::kAlignment));
+std::unique_ptr<Arena> make_arena(const char* purpose, size_t bytes, Device device) {
+  return std::make_unique<Arena>(purpose, std::max<size_t>(bytes, Arena::kAlignment), device);
 }
 
 Tensor tensor_of(std::vector<float>& values) { return {values.data(), {static_cast<int64_t>(values.size())}, DType::f32}; }
@@ -39,13 +40,17 @@ void give_back(std::vector<int>& free, std::vector<int>& place_of, int micro_bat
 
 }  // namespace
 
-Engine::Engine(const EngineConfig& config, const ProcessGrid* grid) : config_(config), grid_(grid) {
+Engine::Engine(const EngineConfig& config, const ProcessGrid* grid, std::unique_ptr<DeviceQueue> queue)
+    : config_(config), grid_(grid), queue_(std::move(queue)) {
   if (grid) config_.parallel.grid = grid->shape();
   validate(config_);
   check(!steps_interlock(config_.parallel.schedule),
         "parallel.schedule = \"{}\" is only for `triax plan`: here all ranks wait for the gradient's norm between two steps, "
         "which takes what it gains over \"zb_h1\" and leaves its memory; train with \"zb_h1\"",
         name_of(config_.parallel.schedule));
+  if (grid) config_.device = device_of_rank(config_.device.kind, grid->world().local_rank());
+  if (!queue_) queue_ = make_queue(config_.device);
+  if (queue_) context_ = queue_->context();
   plan_ = plan_engine(config_, at());
   if (config_.precision == Precision::fp16) scaler_ = LossScaler(config_.loss_scaling);
   const ParallelConfig& parallel = config_.parallel;
@@ -53,19 +58,21 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid) : config_(co
   const std::vector<StageShape> shapes = chunk_shapes(config_, plan_, tensor_);
 
   EngineBuffers buffers, measured;
-  Arena activations, workspace, messages;
+  const Device device = config_.device;
+  Arena activations(device), workspace(device), messages(device);
   allocate_activations(config_, plan_, shapes, measured, activations);
   allocate_workspace(config_, plan_, shapes, measured, workspace);
-  activations_ = make_arena("activations", activations.peak());
-  workspace_arena_ = make_arena("workspace", workspace.peak());
+  activations_ = make_arena("activations", activations.peak(), device);
+  workspace_arena_ = make_arena("workspace", workspace.peak(), device);
   allocate_activations(config_, plan_, shapes, buffers, *activations_);
   allocate_workspace(config_, plan_, shapes, buffers, *workspace_arena_);
   gradient_ = buffers.gradient;
   output_ = buffers.output;
+  tokens_ = buffers.tokens, targets_ = buffers.targets, positions_ = buffers.positions, shares_ = buffers.weights;
   const std::vector<Action> list =
       schedule(parallel.schedule, config_.pipeline(config_.max_micro_batches), at().pipeline);
   PipelineBuffers::allocate(list, plan_.message, config_.compute_type(), messages);
-  message_arena_ = make_arena("messages", messages.peak());
+  message_arena_ = make_arena("messages", messages.peak(), device);
   messages_ = PipelineBuffers::allocate(list, plan_.message, config_.compute_type(), *message_arena_);
 
   const Sharding sharding{parallel.zero_stage, at().data, parallel.grid.data_parallel};
@@ -110,7 +117,7 @@ void Engine::set_steps_done(int64_t steps) {
 
 bool Engine::holds_whole_model() const {
   const GridShape& grid = config_.parallel.grid;
-  return grid.tensor_parallel == 1 && grid.pipeline_parallel == 1 &&
+  return config_.device.kind == Device::Kind::cpu && grid.tensor_parallel == 1 && grid.pipeline_parallel == 1 &&
          !chunks_[0]->model->parameters().sharding().weights();
 }
 
@@ -240,6 +247,16 @@ MicroBatch Engine::stage(const TokenBatch& batch) {
   micro.targets = read_only(batch.targets);
   micro.positions = read_only(batch.positions);
   micro.weights = tensor_of(weights_);
+  if (queue_) {
+    // A shorter micro-batch takes the first part of the memory.
+    const auto upload = [](Tensor& from, const Tensor& memory) {
+      const Tensor to = memory.narrow(0, 0, from.numel());
+      copy_between_devices(from, to);
+      from = to;
+    };
+    upload(micro.tokens, tokens_), upload(micro.targets, targets_), upload(micro.positions, positions_);
+    upload(micro.weights, shares_);
+  }
   if (config_.model.is_bert()) {
     micro.types = read_only(batch.types);
     micro.order = read_only(batch.order);

@@ -10,6 +10,7 @@
 
 #include "triax/base/trace.h"
 #include "triax/comm/process_grid.h"
+#include "triax/kernels/device_queue.h"
 #include "triax/optim/data_parallel.h"
 #include "triax/optim/loss_scaler.h"
 #include "triax/pipeline/executor.h"
@@ -40,7 +41,8 @@ struct StepResult {
 class Engine : private PipelineWork {
  public:
   // With a grid, which must outlive the engine, this is one of its ranks, and every call is collective.
-  explicit Engine(const EngineConfig& config, const ProcessGrid* grid = nullptr);
+  // `queue`: of the device, where that is not the one that make_queue() gives.
+  explicit Engine(const EngineConfig& config, const ProcessGrid* grid = nullptr, std::unique_ptr<DeviceQueue> queue = nullptr);
   ~Engine() override;
 
   // Steps count from 1. `batches`: those of this data-parallel rank. The result is that of all ranks. Throws
@@ -119,6 +121,7 @@ class Engine : private PipelineWork {
 
   EngineConfig config_;
   const ProcessGrid* grid_;
+  std::unique_ptr<DeviceQueue> queue_;  // none on a CPU
   EnginePlan plan_;
   LossScaler scaler_;
   Context context_;
@@ -126,6 +129,7 @@ class Engine : private PipelineWork {
   std::unique_ptr<Arena> activations_, workspace_arena_, message_arena_;
   PipelineBuffers messages_;
   Tensor gradient_, output_;    // [r, h]
+  Tensor tokens_, targets_, positions_, shares_;  // [n] of the micro-batch at work, where the engine is not on the CPU
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<float> weights_, order_weights_;  // [n], [b] of the micro-batch at work
   Step step_;

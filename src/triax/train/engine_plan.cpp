@@ -4,6 +4,7 @@
 
 #include "triax/base/error.h"
 #include "triax/comm/absent_group.h"
+#include "triax/kernels/device_queue.h"
 #include "triax/optim/data_parallel.h"
 #include "triax/pipeline/executor.h"
 #include "triax/pipeline/partition.h"
@@ -40,6 +41,13 @@ void validate_tensor_parallel(const EngineConfig& config) {
         config.micro_batch_size, config.sequence_length, config.micro_batch_tokens(), t);
 }
 
+// What runs on a GPU so far.
+void validate_device(const EngineConfig& config) {
+  if (config.device.kind == Device::Kind::cpu) return;
+  check(!config.model.is_bert(), "train.device = \"cuda\" trains models of model.kind = \"gpt\" only: the heads of a BERT "
+                                 "are computed by the CPU; use train.device = \"cpu\"");
+}
+
 }  // namespace
 
 void validate(const EngineConfig& config) {
@@ -47,6 +55,7 @@ void validate(const EngineConfig& config) {
         "train.sequence_length = {} is longer than model.max_positions = {}; raise the one or lower the other",
         config.sequence_length, config.model.max_positions);
   validate_tensor_parallel(config);
+  validate_device(config);
   const ParallelConfig& parallel = config.parallel;
   check(parallel.virtual_pipeline == 1 || parallel.grid.pipeline_parallel > 1,
         "parallel.virtual_pipeline = {} needs parallel.pipeline_parallel > 1: with one stage there is nothing to interleave",
@@ -91,7 +100,8 @@ EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at) {
 std::vector<StageShape> chunk_shapes(const EngineConfig& config, const EnginePlan& plan, const TensorParallel& tensor) {
   std::vector<StageShape> shapes;
   for (const ChunkPlan& chunk : plan.chunks)
-    shapes.push_back({config.model, chunk.part, tensor, config.recompute, config.compute_type(), config.micro_batch_size});
+    shapes.push_back({config.model, chunk.part, tensor, config.recompute, config.compute_type(), config.micro_batch_size,
+                      config.device});
   return shapes;
 }
 
@@ -108,6 +118,9 @@ void allocate_activations(const EngineConfig& config, const EnginePlan& plan, st
     for (int i = 0; i < plan.chunks[c].deferred; ++i)
       buffers.deferred.back().push_back(StageModel::allocate_deferred(shapes[c], n, arena));
   }
+  if (config.device.kind == Device::Kind::cpu) return;
+  for (Tensor* ids : {&buffers.tokens, &buffers.targets, &buffers.positions}) *ids = arena.allocate({n}, DType::i32);
+  buffers.weights = arena.allocate({n}, DType::f32);
 }
 
 void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,
@@ -150,7 +163,7 @@ std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordin
   }
   add("optimizer (Adam m, v)", optimizer);
   EngineBuffers buffers;
-  Arena activations, workspace, messages;
+  Arena activations(config.device), workspace(config.device), messages(config.device);
   allocate_activations(config, plan, shapes, buffers, activations);
   allocate_workspace(config, plan, shapes, buffers, workspace);
   const std::vector<Action> list =
@@ -160,6 +173,7 @@ std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordin
   add("workspace, logits", workspace.peak());
   add("messages between stages", messages.peak());
   add("gathered weights, gradients", exchange);
+  add("scratch of kernels", queue_bytes(config.device));
   return rows;
 }
 

@@ -40,6 +40,7 @@ struct EngineConfig {
   LossScaling loss_scaling;    // of fp16
   uint64_t seed = 1234;
   ParallelConfig parallel;
+  Device device;  // of a rank
 
   DType compute_type() const {
     return precision == Precision::fp16 ? DType::f16 : precision == Precision::bf16 ? DType::bf16 : DType::f32;
@@ -81,6 +82,7 @@ struct EngineBuffers {
   std::vector<std::vector<StageDeferred>> deferred;  // by chunk
   std::vector<StageWorkspace> workspaces;            // by chunk, all in the same memory
   Tensor gradient, output;                         // [r, h]; only with a pipeline
+  Tensor tokens, targets, positions, weights;      // i32, f32 [n] of the micro-batch at work; not on a CPU
 };
 // On a measuring arena tells the sizes. shapes: one for each chunk.
 void allocate_activations(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,

@@ -83,7 +83,8 @@ EngineConfig RunConfig::engine() const {
                        .sequence_parallel = parallel.sequence_parallel,
                        .zero_stage = static_cast<int>(parallel.zero_stage),
                        .scatter_gather = parallel.scatter_gather,
-                       .overlap = parallel.overlap}};
+                       .overlap = parallel.overlap},
+          .device = {.kind = train.device, .index = 0}};
 }
 
 std::vector<int64_t> RunConfig::global_batches() const {

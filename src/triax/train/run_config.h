@@ -17,6 +17,7 @@ struct TrainConfig {
   int64_t micro_batch_size = 4;
   int64_t global_batch_size = 32;
   int64_t batch_ramp_start = 0, batch_ramp_increment = 0, batch_ramp_samples = 0;
+  Device::Kind device = Device::Kind::cpu;
   Precision precision = Precision::fp32;
   double loss_scale = 0, initial_loss_scale = 4294967296.0, min_loss_scale = 1;
   int64_t loss_scale_window = 1000, loss_scale_hysteresis = 2;
@@ -38,6 +39,7 @@ struct TrainConfig {
     v("batch_ramp_increment", batch_ramp_increment, "batch-size ramp: growth at a time").at_least(0);
     v("batch_ramp_samples", batch_ramp_samples,
       "batch-size ramp: samples over which the batch grows to global_batch_size").at_least(0);
+    v("device", device, "what a rank computes on; cuda: an NVIDIA GPU, so far for GPT models", {"cpu", "cuda"});
     v("precision", precision, "of activations and matrix products; weights, gradients and optimizer "
       "state are kept in fp32", {"fp32", "bf16", "fp16"});
     v("loss_scale", loss_scale, "fp16: the loss is multiplied by this before backward; 0: by a scale that adapts").at_least(0);
@@ -64,7 +66,7 @@ struct GridConfig {
   std::vector<int64_t> stage_layers;
   bool sequence_parallel = false;
   int64_t zero_stage = 0;
-  bool scatter_gather = true, overlap = true;
+  bool scatter_gather = true, overlap = true, nccl = false;
   std::string order = "tp-dp-pp";
   double timeout_seconds = 600;
 
@@ -84,6 +86,8 @@ struct GridConfig {
       "3 and weights").between(0, 3);
     v("scatter_gather", scatter_gather, "tensor-parallel ranks each send 1 / t of what goes to the next stage");
     v("overlap", overlap, "exchange gradients and weights while computing; never changes a result");
+    v("nccl", nccl, "train.device = \"cuda\": ranks reduce and gather by NCCL, each on a GPU of its own, instead of through the "
+      "hosts' memory");
     v("order", order, "how ranks are numbered, the fastest axis first");
     v("timeout_seconds", timeout_seconds, "a rank that waits longer ends the job and says who waits for whom").at_least(1);
   }

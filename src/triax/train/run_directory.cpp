@@ -12,6 +12,7 @@
 #include "triax/base/parallel.h"
 #include "triax/base/system.h"
 #include "triax/base/text.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -174,7 +175,7 @@ void RunRecorder::sample(const TextSample& s) {
 }
 
 void RunRecorder::finish() {
-  memory_.peak_resident = peak_resident_bytes();
+  memory_.peak_resident = peak_resident_bytes() + device_memory_bytes();
   write_memory(directory_.memory(), memory_);
   console_.memory_check(memory_.total(), memory_.peak_resident);
 }

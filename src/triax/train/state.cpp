@@ -4,6 +4,7 @@
 
 #include "triax/base/error.h"
 #include "triax/base/json.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -116,7 +117,13 @@ void load_checkpoint(const CheckpointReader& reader, Parameters& parameters, Opt
     const Shape& stored = reader.get(piece.name).shape;
     check(stored == piece.global_shape, "{}: {} is {} there and {} in this run's [model]",
           reader.path().string(), piece.name, stored.to_string(), piece.global_shape.to_string());
-    reader.read(piece.name, piece.region, piece.data);
+    if (piece.data.device().on_host()) {
+      reader.read(piece.name, piece.region, piece.data);
+      continue;
+    }
+    const OwnedTensor on_host(piece.data.shape(), piece.data.dtype());
+    reader.read(piece.name, piece.region, on_host);
+    copy_between_devices(on_host, piece.data);
   }
 }
 

@@ -17,6 +17,7 @@
 #include "triax/base/system.h"
 #include "triax/base/text.h"
 #include "triax/kernels/peak.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -27,9 +28,17 @@ double seconds_between(std::chrono::steady_clock::time_point a, std::chrono::ste
   return std::chrono::duration<double>(b - a).count();
 }
 
-double measured_peak(Precision precision) {
-  const GemmPeak peak = measure_gemm_peak(Context{}, 0.3);
-  return precision == Precision::bf16 && peak.bf16 > 0 ? peak.bf16 : peak.f32;
+double measured_peak(const Context& context, Precision precision) {
+  const GemmPeak peak = measure_gemm_peak(context, 0.3);
+  const bool half = precision == Precision::bf16 || (precision == Precision::fp16 && context.queue);
+  return half && peak.bf16 > 0 ? peak.bf16 : peak.f32;
+}
+
+std::unique_ptr<DeviceQueue> queue_of(Device device) {
+  if (device.kind == Device::Kind::cuda)
+    if (const GpuList list = find_gpus(); list.gpus.empty())
+      fail("train.device = \"cuda\": no GPU can be used here: {}. Use train.device = \"cpu\", or another machine", list.reason);
+  return make_queue(device);
 }
 
 // "grid of 4 ranks: tensor 2 x pipeline 2 x data 1, interleaved_1f1b with 2 chunks a rank, ZeRO 1"
@@ -66,13 +75,19 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   const int ranks = world ? world->size() : 1;
   config_.resolve(ranks);
   if (ranks > 1) grid_ = std::make_unique<ProcessGrid>(*world, config_.engine().parallel.grid);
+  check(!config_.parallel.nccl || config_.train.device == Device::Kind::cuda,
+        "parallel.nccl = true needs train.device = \"cuda\"");
+  if (grid_ && config_.parallel.nccl) grid_->use_nccl(device_of_rank(config_.train.device, world->local_rank()));
   require_same_run();
   outcome_.train_loss = outcome_.validation_loss = outcome_.validation_perplexity = kNotMeasured;
   open_data();
   triax::validate(config_.engine());
   schedule_ = config_.lr_schedule();
   // The peak is measured first: it makes the libraries fill what memory they keep for themselves.
-  peak_flops_ = sum_over_ranks(measured_peak(config_.train.precision));
+  {
+    const std::unique_ptr<DeviceQueue> queue = queue_of(config_.engine().device);
+    peak_flops_ = sum_over_ranks(measured_peak(queue ? queue->context() : Context{}, config_.train.precision));
+  }
   resident_at_start_ = resident_bytes();
   check_memory_fits(plan_memory(config_.engine(), grid_ ? grid_->at() : GridCoordinates{}));
   trace_ = std::make_unique<RunTrace>(grid_.get(), parse_step_range(config_.output.trace));
@@ -138,15 +153,16 @@ void Trainer::load_data() {
 }
 
 void Trainer::check_memory_fits(const std::vector<MemoryUse>& plan) const {
-  size_t total = resident_at_start_;
+  const bool on_gpu = config_.train.device == Device::Kind::cuda;
+  size_t total = on_gpu ? 0 : resident_at_start_;
   for (const MemoryUse& use : plan) total += use.bytes;
   const size_t ranks = grid_ ? static_cast<size_t>(grid_->world().local_size()) : 1;
-  const size_t limit = memory_limit_bytes();
+  const size_t limit = on_gpu ? find_gpus().gpus.at(0).memory_bytes : memory_limit_bytes();
   if (limit == 0 || total * ranks <= limit) return;
-  fail("this run needs {}{} and the machine has {}:\n{}lower train.micro_batch_size (now {}), or set "
+  fail("this run needs {}{} and {} has {}:\n{}lower train.micro_batch_size (now {}), or set "
        "train.recompute to selective or full (now {})",
        format_bytes(static_cast<double>(total)), ranks > 1 ? fmt::format(" on each of {} ranks", ranks) : "",
-       format_bytes(static_cast<double>(limit)),
+       on_gpu ? "the GPU" : "the machine", format_bytes(static_cast<double>(limit)),
        format_memory_table(plan), config_.train.micro_batch_size,
        config_.train.recompute == Recompute::full        ? "full"
        : config_.train.recompute == Recompute::selective ? "selective"
@@ -347,7 +363,7 @@ void Trainer::write_samples() {
   if (first_rank()) {
     publish_checkpoint(target, to_json(state_));
     Gpt model(whole_gpt(config_.model, config_.engine().compute_type()), false);
-    load_checkpoint(CheckpointReader(checkpoint_path(target.root, target.step)), engine_->context(), model.parameters());
+    load_checkpoint(CheckpointReader(checkpoint_path(target.root, target.step)), Context{}, model.parameters());
     std::filesystem::remove_all(target.root);
     generate_samples(model);
   }
@@ -438,7 +454,7 @@ void Trainer::note_saved() {
 void Trainer::finish_recording() {
   uint64_t predicted = resident_at_start_;
   for (const MemoryUse& use : memory_plan()) predicted += use.bytes;
-  const uint64_t measured = peak_resident_bytes();
+  const uint64_t measured = peak_resident_bytes() + device_memory_bytes();
   if (const int64_t skipped = state_.loss_scale.skipped_steps; first_rank() && skipped > 0)
     recorder_->console().note(fmt::format("{} of {} steps were skipped because gradients overflowed; the loss scale is now {:g}",
                                           skipped, state_.step, state_.loss_scale.scale));

@@ -46,18 +46,7 @@ HWY_EXPORT(update);
 
 void adamw_update(const AdamWStep& step, const Tensor& param, const Tensor& grad, const Tensor& m,
                   const Tensor& v, const Tensor& copy) {
-  const double beta1 = step.beta1, beta2 = step.beta2, rate = step.learning_rate;
-  const auto t = static_cast<double>(step.step);
-  const AdamWFactors factors{
-      .beta1 = step.beta1,
-      .beta2 = step.beta2,
-      .grad1 = static_cast<float>(1 - beta1),
-      .grad2 = static_cast<float>(1 - beta2),
-      .gradient_scale = step.gradient_scale,
-      .keep = static_cast<float>(1 - rate * static_cast<double>(step.weight_decay)),
-      .rate = static_cast<float>(rate / (1 - std::pow(beta1, t))),
-      .root = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, t))),
-      .epsilon = step.epsilon};
+  const AdamWFactors factors = adamw_factors(step);
   // The copy is made of a stretch whose parameters are still in the first-level cache.
   constexpr int64_t kStretch = 1024;
   parallel_for(param.numel(), kPieceElements, [&](int64_t begin, int64_t end) {

@@ -1,5 +1,9 @@
-// One step of AdamW as its inner loop wants it.
+// One step of AdamW as its inner loop wants it, on any device.
 #pragma once
+
+#include <cmath>
+
+#include "triax/kernels/adamw.h"
 
 namespace triax::cpu {
 
@@ -12,5 +16,19 @@ struct AdamWFactors {
   float root;  // 1 / sqrt(1 - beta2^t)
   float epsilon;
 };
+
+inline AdamWFactors adamw_factors(const AdamWStep& step) {
+  const double beta1 = step.beta1, beta2 = step.beta2, rate = step.learning_rate;
+  const auto t = static_cast<double>(step.step);
+  return {.beta1 = step.beta1,
+          .beta2 = step.beta2,
+          .grad1 = static_cast<float>(1 - beta1),
+          .grad2 = static_cast<float>(1 - beta2),
+          .gradient_scale = step.gradient_scale,
+          .keep = static_cast<float>(1 - rate * static_cast<double>(step.weight_decay)),
+          .rate = static_cast<float>(rate / (1 - std::pow(beta1, t))),
+          .root = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, t))),
+          .epsilon = step.epsilon};
+}
 
 }  // namespace triax::cpu

@@ -40,6 +40,9 @@ void fill(const Tensor& x, float value);
 void add_scaled(float alpha, const Tensor& x, const Tensor& y);
 void scale(float alpha, const Tensor& x);
 double sum_of_squares(const Tensor& x);
+inline void sums_of_squares(std::span<const Tensor> xs, std::span<double> sums) {
+  for (size_t i = 0; i < xs.size(); ++i) sums[i] = sum_of_squares(xs[i]);
+}
 // sums [h] f32 += column sums of x [n, h] (f32 or bf16, rows may be strided).
 void add_column_sums(const Tensor& x, const Tensor& sums);
 

@@ -1,0 +1,57 @@
+# NVIDIA GPUs: TRIAX_CUDA = AUTO (where the toolkit is found), ON (an error where it is not) or OFF. Sets TRIAX_HAS_CUDA.
+#
+# The runtime is linked statically, cuBLASLt and NCCL are loaded when a GPU is used: the program starts where there is
+# neither GPU nor driver.
+
+set(TRIAX_CUDA AUTO CACHE STRING "Run on NVIDIA GPUs: AUTO (where the CUDA toolkit is found), ON, OFF")
+set_property(CACHE TRIAX_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(TRIAX_CUDA_ARCHITECTURES "80-real;90a-real" CACHE STRING "GPUs to compile for, as CMAKE_CUDA_ARCHITECTURES has them")
+set(TRIAX_HAS_CUDA OFF)
+
+set(TRIAX_CUDA_MISSING "")
+if(TRIAX_CUDA STREQUAL OFF)
+  set(TRIAX_CUDA_MISSING "TRIAX_CUDA is OFF")
+elseif(TRIAX_SANITIZE)
+  set(TRIAX_CUDA_MISSING "sanitizers are on")
+else()
+  find_program(TRIAX_NVCC nvcc HINTS /usr/local/cuda/bin ENV CUDA_PATH PATH_SUFFIXES bin)
+  find_package(CUDAToolkit 12.4 QUIET)
+  if(NOT TRIAX_NVCC)
+    set(TRIAX_CUDA_MISSING "nvcc was not found")
+  elseif(NOT CUDAToolkit_FOUND OR NOT TARGET CUDA::cudart_static)
+    set(TRIAX_CUDA_MISSING "the CUDA toolkit (12.4 or newer) was not found beside ${TRIAX_NVCC}")
+  elseif(NOT EXISTS "${CUDAToolkit_INCLUDE_DIRS}/cublasLt.h")
+    set(TRIAX_CUDA_MISSING "cublasLt.h was not found in ${CUDAToolkit_INCLUDE_DIRS}")
+  endif()
+endif()
+
+if(NOT TRIAX_CUDA_MISSING)
+  set(CMAKE_CUDA_COMPILER "${TRIAX_NVCC}")
+  set(CMAKE_CUDA_HOST_COMPILER "${CMAKE_CXX_COMPILER}")
+  set(CMAKE_CUDA_ARCHITECTURES "${TRIAX_CUDA_ARCHITECTURES}")
+  if(TRIAX_CCACHE)
+    set(CMAKE_CUDA_COMPILER_LAUNCHER "${TRIAX_CCACHE}")
+  endif()
+  enable_language(CUDA)
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that this nvcc has it
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  endif()
+  set(TRIAX_HAS_CUDA ON)
+elseif(TRIAX_CUDA STREQUAL ON)
+  message(FATAL_ERROR "TRIAX_CUDA is ON, but ${TRIAX_CUDA_MISSING}. Put nvcc on PATH, or leave TRIAX_CUDA at AUTO.")
+endif()
+if(TRIAX_HAS_CUDA)
+  message(STATUS "CUDA ${CUDAToolkit_VERSION}, for ${TRIAX_CUDA_ARCHITECTURES}")
+else()
+  message(STATUS "No CUDA: ${TRIAX_CUDA_MISSING}")
+endif()
+
+# The module `name` uses the CUDA runtime, in sources under #ifdef TRIAX_CUDA.
+function(triax_uses_cuda name)
+  if(TRIAX_HAS_CUDA)
+    target_compile_definitions(triax_${name} PRIVATE TRIAX_CUDA TRIAX_CUDA_LIBRARIES="${CUDAToolkit_LIBRARY_DIR}")
+    target_link_libraries(triax_${name} PRIVATE CUDA::cudart_static)
+    target_include_directories(triax_${name} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+  endif()
+endfunction()

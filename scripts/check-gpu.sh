@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Everything of triax that wants a GPU, in one go: what the machine is, every kernel against its double-precision
+# reference, every kernel against the measured ceilings, and training steps. Goes on after a failure; says at the end what
+# failed.
+#
+#   scripts/check-gpu.sh [BUILD]     BUILD (default: build): a build folder; made if there is no triax in it
+set -uo pipefail
+cd "$(dirname "$0")/.."
+build=${1:-build}
+
+if [ ! -x "$build/triax" ] || [ ! -x "$build/test_kernels" ] || [ ! -x "$build/bench_kernels" ]; then
+  cmake -S . -B "$build" -G Ninja -DTRIAX_CUDA=ON -DTRIAX_BENCH=ON >/dev/null || exit 1
+  cmake --build "$build" --target triax test_kernels bench_kernels || exit 1
+fi
+
+failed=()
+run() {
+  echo "== $*"
+  "$@" || failed+=("$*")
+}
+run "$build/triax" info
+run "$build/test_kernels" --gtest_brief=1 --gtest_filter='Gpu*'
+run "$build/bench_kernels" --device cuda
+for precision in fp32 bf16; do
+  run "$build/triax" bench train --device cuda --precision $precision --vocab-size 50257 --hidden-size 768 --num-layers 12 \
+    --num-heads 12 --sequence-length 1024 --micro-batch-size 16 --seconds 10
+done
+if [ ${#failed[@]} -gt 0 ]; then
+  printf 'FAILED: %s\n' "${failed[@]}"
+  exit 1
+fi
+echo "all of it passed"

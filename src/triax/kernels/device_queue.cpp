@@ -1,0 +1,27 @@
+#include "triax/kernels/device_queue.h"
+
+#include "triax/base/error.h"
+#include "triax/tensor/device.h"
+#ifdef TRIAX_CUDA
+#include "triax/kernels/cuda/queue.h"
+#endif
+
+namespace triax {
+
+#ifdef TRIAX_CUDA
+size_t queue_bytes(Device device) { return device.on_host() ? 0 : cuda::kQueueBytes; }
+
+std::unique_ptr<DeviceQueue> make_queue(Device device) {
+  if (device.on_host()) return nullptr;
+  return cuda::make_queue(device);
+}
+#else
+size_t queue_bytes(Device) { return 0; }
+
+std::unique_ptr<DeviceQueue> make_queue(Device device) {
+  require_device(device);
+  return nullptr;
+}
+#endif
+
+}  // namespace triax

@@ -1,0 +1,53 @@
+// What operations need on a device other than the CPU: their implementations, a stream on which they run one after the
+// other, memory for what they keep in between, and matrix products, which a library does.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "triax/kernels/context.h"
+
+namespace triax {
+
+struct DeviceOperations;
+
+// c [m, n] = f(a [m, k] b [k, n] + beta c), either operand given transposed; see gemm(). Without bias f adds none.
+struct Product {
+  enum class Epilogue {
+    none,
+    bias,           // + bias [n]
+    gelu,           // pre = product + bias; gelu_tanh(pre)
+    gelu_gradient,  // product * gelu_tanh'(pre)
+  };
+  bool transpose_a = false, transpose_b = false;
+  Tensor a, b;
+  float beta = 0;
+  Tensor c;
+  Epilogue epilogue = Epilogue::none;
+  Tensor bias, pre;
+};
+
+class DeviceQueue {
+ public:
+  virtual ~DeviceQueue() = default;
+  // Queues a product. False: the library has none with this epilogue, and nothing was done.
+  virtual bool multiply(const Product& product) = 0;
+  // The numbers from `at` on in the device's memory, after all that was queued so far.
+  virtual void read(const void* at, std::span<double> to) = 0;
+  // Waits for all that was queued so far.
+  virtual void synchronize() = 0;
+
+  const DeviceOperations* operations = nullptr;
+  Device device;
+  void* stream = nullptr;   // cudaStream_t
+  void* scratch = nullptr;  // of the operations that run on this stream
+  size_t scratch_bytes = 0;
+  Context context() { return {device, this}; }
+};
+
+// Bytes that a queue takes on its device.
+size_t queue_bytes(Device device);
+// None for a CPU. Throws Error saying why where the device cannot be had.
+std::unique_ptr<DeviceQueue> make_queue(Device device);
+
+}  // namespace triax

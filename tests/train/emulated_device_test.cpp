@@ -1,0 +1,62 @@
+// Training with the GPU's operations on a GPU's memory layout, as far as the host can show it: the engine of an emulated
+// device (kernels/cuda_on_host/) beside that of the CPU.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "kernels/cuda_on_host/queue.h"
+#include "triax/base/rng.h"
+#include "triax/train/engine.h"
+
+namespace triax {
+namespace {
+
+EngineConfig tiny(Precision precision, Recompute recompute) {
+  EngineConfig config;
+  ModelConfig& m = config.model;
+  m.vocab_size = 61, m.hidden_size = 32, m.num_layers = 2, m.num_heads = 2, m.max_positions = 24;
+  m.hidden_dropout = m.attention_dropout = 0.1;
+  config.sequence_length = 24, config.micro_batch_size = 2, config.max_micro_batches = 2;
+  config.precision = precision, config.recompute = recompute;
+  return config;
+}
+
+TokenBatch batch_of(const EngineConfig& config, uint64_t seed) {
+  Philox random(seed);
+  TokenBatch batch;
+  for (int64_t i = 0; i < config.micro_batch_tokens(); ++i) {
+    batch.tokens.push_back(static_cast<int32_t>(random.next_below(61)));
+    batch.targets.push_back(static_cast<int32_t>(random.next_below(61)));
+    batch.positions.push_back(static_cast<int32_t>(i % config.sequence_length));
+    batch.loss_mask.push_back(i % 7 == 0 ? 0.0f : 1.0f);
+  }
+  // The second sequence ends early.
+  batch.spans = {{0, config.sequence_length}, {config.sequence_length, 17}};
+  batch.first_sample = static_cast<int64_t>(seed) * config.micro_batch_size;
+  return batch;
+}
+
+void compare(Precision precision, Recompute recompute, double tolerance) {
+  EngineConfig config = tiny(precision, recompute);
+  const std::vector<TokenBatch> batches = {batch_of(config, 0), batch_of(config, 1)};
+  Engine expected(config);
+  config.device.kind = Device::Kind::emulated;
+  Engine engine(config, nullptr, cuda_on_host::make_queue());
+  expected.initialize(), engine.initialize();
+  EXPECT_NEAR(engine.evaluate(batches).loss, expected.evaluate(batches).loss, tolerance * 4);
+  for (int64_t step = 1; step <= 3; ++step) {
+    const StepResult want = expected.train_step(step, 1e-3, batches), got = engine.train_step(step, 1e-3, batches);
+    EXPECT_NEAR(got.loss, want.loss, tolerance * want.loss) << step;
+    EXPECT_NEAR(got.gradient_norm, want.gradient_norm, 4 * tolerance * want.gradient_norm) << step;
+    EXPECT_EQ(got.tokens, want.tokens);
+  }
+  EXPECT_EQ(engine.memory().size(), expected.memory().size());
+}
+
+TEST(EmulatedDevice, TrainsLikeTheCpu) {
+  compare(Precision::fp32, Recompute::none, 2e-6);
+  compare(Precision::bf16, Recompute::full, 4e-3);
+}
+
+}  // namespace
+}  // namespace triax
