@@ -98,10 +98,10 @@ struct StageShape {
   DType compute_type = DType::f32;
   int64_t sequences = 1;  // of a micro-batch, at most
   BertHeadConfig head = kPretraining;  // of a BERT
+  Device device = {};
 
   // A BERT that guesses no tokens: its head does without the token table.
   bool is_encoder() const { return config.is_bert() && head.head != BertHead::pretraining; }
-  Device device = {};
 };
 
 class StageModel {

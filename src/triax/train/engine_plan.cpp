@@ -100,8 +100,8 @@ EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at) {
 std::vector<StageShape> chunk_shapes(const EngineConfig& config, const EnginePlan& plan, const TensorParallel& tensor) {
   std::vector<StageShape> shapes;
   for (const ChunkPlan& chunk : plan.chunks)
-    shapes.push_back({config.model, chunk.part, tensor, config.recompute, config.compute_type(), config.micro_batch_size,
-                      config.device});
+    shapes.push_back({.config = config.model, .part = chunk.part, .parallel = tensor, .recompute = config.recompute,
+                      .compute_type = config.compute_type(), .sequences = config.micro_batch_size, .device = config.device});
   return shapes;
 }
 
