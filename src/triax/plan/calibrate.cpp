@@ -22,7 +22,7 @@ constexpr Product kProducts[] = {{256, 256, 256},   {1024, 384, 384},  {1024, 15
                                  {2048, 2048, 2048}, {64, 768, 768},   {4096, 1024, 1024}, {512, 8192, 512}};
 
 
-// Numbers as activations and weights have them: processors are slower on those than on constants.
+// Numbers as activations and weights have them; on constants a processor may be faster.
 Buffer random_numbers(int64_t count) {
   Buffer buffer(static_cast<size_t>(count) * sizeof(float));
   auto* values = static_cast<float*>(buffer.data());
