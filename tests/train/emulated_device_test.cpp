@@ -5,8 +5,11 @@
 #include <cmath>
 
 #include "kernels/cuda_on_host/queue.h"
+#include "train/tiny_run.h"
+#include "triax/base/error.h"
 #include "triax/base/rng.h"
-#include "triax/train/engine.h"
+#include "triax/tensor/device.h"
+#include "triax/train/trainer.h"
 
 namespace triax {
 namespace {
@@ -56,6 +59,33 @@ void compare(Precision precision, Recompute recompute, double tolerance) {
 TEST(EmulatedDevice, TrainsLikeTheCpu) {
   compare(Precision::fp32, Recompute::none, 2e-6);
   compare(Precision::bf16, Recompute::full, 4e-3);
+}
+
+// What train.device = "cuda" says where it cannot be had.
+std::string refusal(const RunConfig& config) {
+  try {
+    Trainer trainer(config);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(CudaDevice, IsRefusedWithAReason) {
+  const TemporaryDirectory folder("cuda-device-test");
+  test::write_tiny_dataset(folder.path() / "tokens");
+  RunConfig config = test::tiny_run(folder.path() / "tokens", folder.path() / "run");
+  config.parallel.nccl = true;
+  EXPECT_EQ(refusal(config), "parallel.nccl = true needs train.device = \"cuda\"");
+  config.parallel.nccl = false;
+  config.train.device = Device::Kind::cuda;
+  if (find_gpus().gpus.empty()) {
+    EXPECT_TRUE(refusal(config).starts_with("train.device = \"cuda\": no GPU can be used here: ")) << refusal(config);
+  }
+  EngineConfig engine = tiny(Precision::fp32, Recompute::none);
+  engine.model.kind = ModelKind::bert;
+  engine.device.kind = Device::Kind::cuda;
+  EXPECT_THROW(validate(engine), Error);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A communicator for tensors that the host does not reach: each goes through a copy in the host's memory, which another
+// A communicator for tensors of devices other than the CPU: each goes through a copy in the host's memory, which another
 // communicator exchanges. Slow and always right: for GPUs that ranks share, and where there is no NCCL. Tensors of the host
 // pass through as they are.
 #pragma once
@@ -11,7 +11,7 @@ namespace triax {
 
 class StagedCommunicator final : public Communicator {
  public:
-  // stages_all: also what the host reaches (tests).
+  // stages_all: also tensors of the CPU (tests).
   explicit StagedCommunicator(std::unique_ptr<Communicator> inner, bool stages_all = false)
       : inner_(std::move(inner)), stages_all_(stages_all) {}
 
@@ -26,7 +26,7 @@ class StagedCommunicator final : public Communicator {
   void barrier() override { inner_->barrier(); }
 
  private:
-  bool passes(const Tensor& x) const { return !stages_all_ && x.device().on_host(); }
+  bool passes(const Tensor& x) const { return !stages_all_ && x.device().kind == Device::Kind::cpu; }
   std::unique_ptr<Communicator> inner_;
   bool stages_all_;
 };

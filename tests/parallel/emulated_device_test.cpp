@@ -1,0 +1,52 @@
+// Grids whose ranks compute on a device other than the CPU: what they exchange is staged in the host's memory.
+#include <gtest/gtest.h>
+
+#include "kernels/cuda_on_host/queue.h"
+#include "parallel/ranks.h"
+#include "triax/train/engine.h"
+
+namespace triax {
+namespace {
+
+using test::world;
+
+TokenBatch batch_of_device(const EngineConfig& config, int64_t first) {
+  TokenBatch batch;
+  for (int64_t i = 0; i < config.micro_batch_tokens(); ++i) {
+    batch.tokens.push_back(static_cast<int32_t>((7 * i + first) % 61));
+    batch.targets.push_back(static_cast<int32_t>((7 * i + first + 1) % 61));
+    batch.positions.push_back(static_cast<int32_t>(i % config.sequence_length));
+    batch.loss_mask.push_back(1);
+  }
+  for (int64_t i = 0; i < config.micro_batch_size; ++i) batch.spans.push_back({i * config.sequence_length, config.sequence_length});
+  batch.first_sample = first;
+  return batch;
+}
+
+TEST(EmulatedDevice, TrainsOnGridsLikeTheCpu) {
+  if (world().size() != 2) return;
+  for (const GridShape& shape : {GridShape{2, 1, 1}, GridShape{1, 2, 1}, GridShape{1, 1, 2}}) {
+    EngineConfig config;
+    config.model = {.vocab_size = 61, .hidden_size = 32, .num_layers = 2, .num_heads = 2, .max_positions = 16,
+                    .hidden_dropout = 0.1, .attention_dropout = 0.1, .vocab_multiple = 16};
+    config.sequence_length = 16, config.micro_batch_size = 2, config.max_micro_batches = 2;
+    config.parallel.sequence_parallel = shape.tensor_parallel > 1;
+    config.parallel.zero_stage = shape.data_parallel > 1 ? 3 : 0;
+    ProcessGrid grid(world(), shape);
+    config.parallel.grid = shape;
+    Engine expected(config, &grid);
+    config.device.kind = Device::Kind::emulated;
+    Engine engine(config, &grid, cuda_on_host::make_queue());
+    expected.initialize(), engine.initialize();
+    const int64_t mine = 4 * grid.at().data;
+    const std::vector<TokenBatch> batches = {batch_of_device(config, mine), batch_of_device(config, mine + 2)};
+    for (int64_t step = 1; step <= 2; ++step) {
+      const StepResult want = expected.train_step(step, 1e-3, batches), got = engine.train_step(step, 1e-3, batches);
+      EXPECT_NEAR(got.loss, want.loss, 4e-6 * want.loss) << grid.to_string();
+      EXPECT_NEAR(got.gradient_norm, want.gradient_norm, 2e-5 * want.gradient_norm) << grid.to_string();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace triax
