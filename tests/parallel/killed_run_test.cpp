@@ -1,6 +1,6 @@
 // One rank of a training job is killed at a random moment, of training or of saving, many times over. Started
 // again each time, the job ends with the curve of one that was never disturbed, bit for bit. TRIAX_KILLS sets
-// how often (./test.sh --kills).
+// how often (./test.sh --grids).
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
