@@ -2,7 +2,7 @@
 # How well `triax plan` predicts this machine: before each run it is calibrated anew, with as many ranks; then predicted
 # beside measured, the step (median) and the memory (of the rank that is farthest off).
 #   bench/plan_accuracy_here.sh [build/triax [all|quickstart|gpt2 [SECONDS_OF_CALIBRATION]]]
-# (about 11 minutes on 2 otherwise idle cores, 4 of them for the quickstart's model; everything is kept in
+# (about 14 minutes on 2 otherwise idle cores, 5 of them for the quickstart's model; everything is kept in
 # runs/plan-accuracy/)
 set -euo pipefail
 cd "$(dirname "$0")/.."
