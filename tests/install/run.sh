@@ -14,7 +14,7 @@ for file in bin/triax share/triax/configs/gpt2-124m.toml share/doc/triax/configu
 done
 "$work/prefix/bin/triax" --version
 
-cmake -S "$here" -B "$work/consumer" -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_BUILD_TYPE=Debug >"$work/log" ||
+cmake -S "$here" -B "$work/consumer" -G Ninja -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_BUILD_TYPE=Debug >"$work/log" ||
   { cat "$work/log"; exit 1; }
 cmake --build "$work/consumer" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 output="$("$work/consumer/consumer" "$work/prefix/share/triax/configs/gpt2-124m.toml")"
