@@ -53,7 +53,7 @@ TEST(SharedTuning, HasTheCurveOfOneRank) {
   const fs::path folder = path.c_str();
   if (world().rank() == 0) write_task(folder);
   world().communicator().barrier();
-  const TuningResult shared = run_tuning(TaskKind::classify, config(folder, "shared"), {}, &world().communicator());
+  const TuningResult shared = run_tuning(TaskKind::classify, config(folder, "shared"), {}, &world());
   EXPECT_EQ(shared.seeds.at(0).epochs.size(), 3u);
   if (world().rank() == 0) {
     EXPECT_TRUE(fs::exists(folder / "shared/report.html"));

@@ -12,8 +12,8 @@
 #include "triax/base/progress.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
-#include "triax/finetune/batches.h"
 #include "triax/finetune/model_folder.h"
+#include "triax/finetune/predict.h"
 #include "triax/tasks/records.h"
 
 namespace triax::cli {
@@ -70,8 +70,8 @@ void run(const PredictFlags& o) {
   check(o.tokens >= 1, "--tokens {}: must be positive", o.tokens);
   check(o.lines >= 1, "--lines {}: must be positive", o.lines);
   check(o.precision.empty() || o.precision == "fp32" || o.precision == "bf16", "--precision {}: fp32 or bf16", o.precision);
-  std::optional<TuningPrecision> precision;
-  if (!o.precision.empty()) precision = o.precision == "bf16" ? TuningPrecision::bf16 : TuningPrecision::fp32;
+  std::optional<Precision> precision;
+  if (!o.precision.empty()) precision = o.precision == "bf16" ? Precision::bf16 : Precision::fp32;
   TunedModel tuned = load_tuned_model(o.model, precision);
   if (o.skip_bad) {
     tuned.options.data.skip_bad = true;
