@@ -6,9 +6,9 @@
 #include "triax/base/json.h"
 #include "triax/base/text.h"
 #include "triax/finetune/tuner.h"
+#include "triax/html/chart.h"
+#include "triax/html/page.h"
 #include "triax/tasks/records.h"
-#include "triax/train/chart.h"
-#include "triax/train/report_page.h"
 
 namespace triax::finetune {
 namespace {
@@ -98,7 +98,7 @@ std::string curve(const TuningResult& result, const std::string& title, double E
     for (const EpochRecord& e : seed.epochs) series.x.push_back(static_cast<double>(e.epoch)), series.y.push_back(e.*value);
     chart.series.push_back(std::move(series));
   }
-  return "<figure>" + draw_svg(chart) + "</figure>\n";
+  return draw_svg(chart);
 }
 
 Json json_of(const Score& score) {
@@ -139,17 +139,15 @@ std::string tuning_report(const TuningResult& result) {
   const bool tested = !config.data.test.empty();
   const Score& shown = tested ? best.test : best.dev;
   const std::string title = fmt::format("Fine-tuning for {}", task_name(result.kind));
-  std::string html = fmt::format("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title>\n<style>{}\n"
-                                 "td,th{{padding:.25em .6em;text-align:left;vertical-align:top}} .mistakes td{{font-size:85%}}</style></head><body><main>\n<h1>{}</h1>\n",
-                                 title, kReportStyle, title);
+  std::string html = fmt::format("<h1>{}</h1>\n", title);
   html += "<h2>Learning</h2>\n" + curve(result, "dev " + best.dev.metric, &EpochRecord::dev) + curve(result, "training loss", &EpochRecord::loss);
   html += "<h2>Dev</h2>\n" + html_table(result, &SeedResult::dev);
   if (tested) html += "<h2>Test</h2>\n" + html_table(result, &SeedResult::test);
   const std::string where = fmt::format("{}, seed {}", tested ? "test" : "dev", best.seed);
   if (shown.confusion) html += "<h2>Confusion (" + where + ")</h2>\n" + html_matrix(*shown.confusion);
   if (!shown.mistakes.empty()) html += "<h2>Worst errors (" + where + ")</h2>\n" + html_mistakes(shown);
-  html += "<h2>Configuration</h2>\n<pre>" + escape_html(ConfigFields(config).print()) + "</pre>\n</main><script>" + std::string(kReportScript) + "</script></body></html>\n";
-  return html;
+  html += "<h2>Configuration</h2>\n<pre>" + escape_html(ConfigFields(config).print()) + "</pre>\n";
+  return draw_page({.title = title, .body = html, .style = "td, th { padding: .25em .6em } .mistakes td { font-size: 85% }", .footer = "Made by triax finetune."});
 }
 
 }  // namespace triax::finetune
