@@ -32,7 +32,7 @@ h3 { font-size: 14px; margin: 18px 0 8px; color: var(--soft); font-weight: 600; 
 .remark { border-left: 4px solid var(--c1); margin: 12px 0; padding: 10px 16px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 td, th { text-align: left; padding: 6px 16px 6px 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
-tr:last-child td { border-bottom: 0; }
+tr:last-child td, tr:last-child th { border-bottom: 0; }
 th { color: var(--soft); font-weight: 600; font-size: 12.5px; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.name { white-space: nowrap; color: var(--soft); }
