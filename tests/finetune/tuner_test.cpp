@@ -176,6 +176,22 @@ TEST_F(Tuner, LearnsInBf16) {
   EXPECT_NEAR(whole.task->score(*set, predict_all(*whole.model, set->examples, 512, other)).value, result.seeds[0].dev.value, 5);
 }
 
+// A scale that is too high at first: steps are skipped until it fits, and the answers of the tuned model are those of its folder.
+TEST_F(Tuner, LearnsInFp16WithRecomputation) {
+  data(labelled(60), labelled(20), labelled(20));
+  config_.train.epochs = 6;
+  config_.train.precision = Precision::fp16;
+  config_.train.initial_loss_scale = 0x1p26;
+  config_.train.recompute = Recompute::full;
+  const TuningResult result = run_tuning(TaskKind::classify, config_);
+  EXPECT_GT(result.seeds[0].dev.value, 85) << summary(result);
+  EXPECT_GT(Json::parse(read_file(at("out/seed-1/state.json")), "state")["loss_scale"]["skipped_steps"].integer(), 0);
+  const TunedModel tuned = load_tuned_model(at("out/seed-1/best"));
+  const auto set = tuned.task->read(at("dev"), true);
+  BatchMemory memory;
+  EXPECT_EQ(tuned.task->score(*set, predict_all(*tuned.model, set->examples, 512, memory)).value, result.seeds[0].dev.value);
+}
+
 // However a step is cut into micro-batches, its masks of dropout are the same.
 TEST_F(Tuner, MemoryChangesNoResult) {
   data(labelled(40), labelled(10), labelled(10));
@@ -306,6 +322,10 @@ TEST_F(Tuner, MistakesAreNamed) {
     return std::string("no error");
   };
   EXPECT_NE(error(TaskKind::ner).find("data.train and data.dev are both needed"), std::string::npos);
+  config_.parallel.tensor_parallel = 2;  // of one rank
+  data("", "", "");
+  EXPECT_NE(error(TaskKind::ner).find("tensor_parallel"), std::string::npos);
+  config_.parallel.tensor_parallel = 1;
   data(labelled(10), labelled(5), "{\"id\": 1, \"text\": \"cat\", \"label\": \"perhaps\"}\n");
   EXPECT_NE(error(TaskKind::classify).find("test:1: the label \"perhaps\" is none of no, yes"), std::string::npos);
   EXPECT_NE(error(TaskKind::relation).find("no entities are marked"), std::string::npos);

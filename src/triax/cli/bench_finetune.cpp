@@ -86,7 +86,7 @@ void bench_task(const BenchFinetuneFlags& o) {
 }  // namespace
 
 void add_bench_finetune_command(Command bench) {
-  Command command = bench.add_subcommand("finetune", "Time the tuning of a BERT: on a task's real lengths, packed and with padding, or on random tokens");
+  Command command = bench.add_subcommand("finetune", "Time the tuning of a BERT on one rank: on a task's real lengths, packed and with padding, or on random tokens");
   auto o = std::make_shared<BenchFinetuneFlags>();
   o->speed.window = 128;
   command.add_option("task", o->task, "ner, relation, qa, classify, stance, regress or choice; without it, random tokens").type_name("TASK");

@@ -11,6 +11,7 @@
 #include "triax/base/config.h"
 #include "triax/base/error.h"
 #include "triax/base/file.h"
+#include "triax/base/hash.h"
 #include "triax/base/json.h"
 #include "triax/base/log.h"
 #include "triax/base/progress.h"
@@ -302,7 +303,12 @@ TuningResult run_tuning(TaskKind kind, FinetuneConfig config, const std::functio
   check_config(config);
   config.parallel.fit(world ? world->size() : 1);
   std::unique_ptr<ProcessGrid> grid;
-  if (world) grid = std::make_unique<ProcessGrid>(*world, config.parallel.engine().grid);
+  if (world) {
+    grid = std::make_unique<ProcessGrid>(*world, config.parallel.engine().grid);
+    const std::vector<Fingerprint> same = {{"configuration", fmt::format("{:016x}", hash64(ConfigFields(config).print()))}};
+    world->require_same(same);
+    if (leads(world)) fmt::print("{}\n", config.parallel.describe());
+  }
   const auto tokenizer = load_tokenizer(vocabulary_of(config.model.path));
   const auto task = make_task({kind, config.model, config.data, config.task}, *tokenizer, {});
   TuningSets sets{task->read(config.data.train, true), task->read(config.data.dev, true), nullptr};

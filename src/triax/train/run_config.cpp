@@ -64,6 +64,16 @@ ParallelConfig GridConfig::engine() const {
           .overlap = overlap};
 }
 
+std::string GridConfig::describe() const {
+  std::string text = fmt::format("grid of {} ranks: tensor {} x pipeline {} x data {}", tensor_parallel * pipeline_parallel * data_parallel,
+                                 tensor_parallel, pipeline_parallel, data_parallel);
+  if (pipeline_parallel > 1) text += fmt::format(", schedule {}", name_of(schedule));
+  if (virtual_pipeline > 1) text += fmt::format(" with {} chunks a rank", virtual_pipeline);
+  if (sequence_parallel && tensor_parallel > 1) text += ", sequence parallel";
+  if (zero_stage > 0 && data_parallel > 1) text += fmt::format(", ZeRO {}", zero_stage);
+  return text;
+}
+
 void GridConfig::fit(int ranks) {
   GridShape grid = engine().grid;
   if (ranks == 0) ranks = grid.tensor_parallel * grid.pipeline_parallel * std::max(1, grid.data_parallel);
