@@ -190,7 +190,7 @@ TEST(TunedHeads, HaveTheSameAnswerInFp16) {
   for (const TuningCase& c : all_cases(world().size())) {
     const bool chosen = c.config.parallel.zero_stage == (c.shape.data_parallel > 1 ? 2 : 0) && c.config.parallel.sequence_parallel == (c.shape.tensor_parallel > 1) &&
                         c.config.parallel.schedule == (c.shape.pipeline_parallel > 1 ? ScheduleKind::one_f_one_b : ScheduleKind::gpipe);
-    if (!chosen || (c.tuned != Tuned::tokens && c.tuned != Tuned::sequence)) continue;
+    if (!chosen || c.tuned != (c.shape.pipeline_parallel > 1 ? Tuned::tokens : Tuned::sequence)) continue;
     TuningCase half = c;
     half.config.precision = Precision::fp16;
     half.config.loss_scaling.initial = 1024;

@@ -7,12 +7,14 @@
 #include <optional>
 
 #include "parallel/ranks.h"
+#include "triax/base/config.h"
 #include "triax/base/error.h"
 #include "triax/base/file.h"
 #include "triax/base/json.h"
 #include "triax/base/rng.h"
 #include "triax/finetune/model_folder.h"
 #include "triax/models/hf_bert.h"
+#include "triax/train/state.h"
 
 namespace triax::finetune {
 namespace {
@@ -116,6 +118,44 @@ TEST(SharedTuning, HasTheCurveOfOneRank) {
     expect_same_model(folder.path() / name / "seed-1/best", folder.path() / "alone/seed-1/best");
     EXPECT_TRUE(fs::exists(folder.path() / name / "report.html"));
   }
+}
+
+// A pretrained BERT of `triax train`, written by all ranks.
+void write_pretrained(const fs::path& root) {
+  RunConfig run;
+  run.model = {.kind = ModelKind::bert, .vocab_size = 10, .hidden_size = 16, .num_layers = 2, .num_heads = 2, .ffn_hidden_size = 32, .max_positions = 20, .init_std = 0.1};
+  run.train.sequence_length = 16;
+  run.parallel = some_grids().back();
+  run.parallel.fit(world().size());
+  run.train.global_batch_size = run.samples_at_a_time();
+  const EngineConfig engine = run.engine();
+  const ProcessGrid ranks(world(), engine.parallel.grid);
+  Engine pretrained(engine, &ranks);
+  pretrained.initialize();
+  TrainState state;
+  state.config = ConfigFields(run).print();
+  state.tokenizer = (root.parent_path() / "bert").string();
+  const CheckpointTarget target{.root = root, .step = 1, .rank = world().rank(), .num_ranks = world().size()};
+  if (world().rank() == 0) prepare_checkpoint(target);
+  world().communicator().barrier();
+  write_checkpoint_pieces(target, checkpoint_pieces(pretrained, true));
+  world().communicator().barrier();
+  if (world().rank() == 0) publish_checkpoint(target, to_json(state));
+  world().communicator().barrier();
+}
+
+TEST(SharedTuning, StartsFromACheckpointOfAnyGrid) {
+  const SharedFolder folder;
+  write_pretrained(folder.path() / "checkpoints");
+  FinetuneConfig tuned = config(folder.path(), "tuned");
+  tuned.model.path = (folder.path() / "checkpoints").string();
+  tuned.parallel = some_grids()[some_grids().size() / 2];
+  const TuningResult result = run_tuning(TaskKind::classify, tuned, {}, &world());
+  if (world().rank() > 0) return;
+  FinetuneConfig alone = tuned;
+  alone.parallel = {};
+  alone.output.dir = (folder.path() / "alone").string();
+  expect_same_curve(result, run_tuning(TaskKind::classify, alone));
 }
 
 // Each epoch on another grid, the first one on one rank alone.

@@ -21,13 +21,19 @@ int64_t tokens_of_group(std::span<const Example> group) {
 
 int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// Of a step, for each data-parallel rank. A pipeline is idle less with more of them.
+int64_t round_up_quotient(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Micro-batches of a step that each data-parallel rank should have at least: a pipeline is idle less with more of them.
+int64_t wanted_micro_batches(const EngineConfig& config, int64_t groups) {
+  const GridShape& grid = config.parallel.grid;
+  return grid.pipeline_parallel > 1 ? std::min<int64_t>(2 * grid.pipeline_parallel, round_up_quotient(groups, grid.data_parallel)) : 1;
+}
+
+// How many it has.
 int64_t count_micro_batches(const EngineConfig& config, int64_t tokens, int64_t groups, int64_t micro_batch_tokens) {
   const GridShape& grid = config.parallel.grid;
-  const int64_t d = grid.data_parallel, p = grid.pipeline_parallel;
-  const int64_t wanted = p > 1 ? std::min(2 * p, (groups + d - 1) / d) : 1;
-  const int64_t count = std::max(wanted, (tokens + d * micro_batch_tokens - 1) / (d * micro_batch_tokens));
-  return config.parallel.virtual_pipeline > 1 ? round_up(count, p) : count;
+  const int64_t count = std::max(wanted_micro_batches(config, groups), round_up_quotient(tokens, grid.data_parallel * micro_batch_tokens));
+  return config.parallel.virtual_pipeline > 1 ? round_up(count, grid.pipeline_parallel) : count;
 }
 
 // Where each part of a list begins, and the last one's ends: parts of about as many tokens, each of them more than its share
@@ -95,21 +101,21 @@ std::vector<float> class_weights(std::span<const Example> examples, int64_t num_
 
 void size_engine(const BatchSizes& sizes, std::span<const Example> trained, std::span<const std::span<const Example>> predicted, EngineConfig& config) {
   std::vector<int64_t> groups;
-  int64_t longest = 1, shortest = sizes.micro_batch_tokens, most_predicted = 0;
+  int64_t longest = 1, shortest = sizes.micro_batch_tokens;
   const auto look_at = [&](std::span<const Example> examples) {
     for (const Example& e : examples) longest = std::max(longest, length_of(e)), shortest = std::min(shortest, length_of(e));
   };
   look_at(trained);
   for (const size_t first : first_of_groups(trained)) groups.push_back(tokens_of_group(group_at(trained, first)));
-  for (const auto examples : predicted) {
-    look_at(examples);
-    most_predicted = std::max(most_predicted, tokens_of_group(examples));
-  }
+  for (const auto examples : predicted) look_at(examples);
   std::ranges::sort(groups, std::greater());
   const auto count = std::min(static_cast<size_t>(sizes.batch_size), groups.size());
   const int64_t step = std::accumulate(groups.begin(), groups.begin() + static_cast<std::ptrdiff_t>(count), int64_t{0});
+  // A part of a step is larger than its share by less than a group; of a step of few groups the share is at most one.
   const int64_t largest_group = groups.empty() ? 0 : groups[0];
-  const int64_t tokens = std::max({std::min(sizes.micro_batch_tokens + largest_group, step), std::min(sizes.micro_batch_tokens, most_predicted), longest});
+  const int64_t share = round_up_quotient(step, config.parallel.grid.data_parallel * wanted_micro_batches(config, static_cast<int64_t>(count)));
+  const int64_t part = std::max(std::min(sizes.micro_batch_tokens, share), largest_group) + largest_group;
+  const int64_t tokens = std::max(std::min(part, step), longest);
   config.sequence_length = longest;
   config.packed_tokens = round_up(tokens, config.token_multiple());
   config.micro_batch_size = (config.packed_tokens + shortest - 1) / shortest;
