@@ -52,6 +52,23 @@ TEST(Gradients, OfTheActivations) {
   }
 }
 
+TEST(Gradients, OfTanh) {
+  const Gradient tanh{.inputs = {random_vector(50, 10)},
+                      .forward =
+                          [](const auto& in) {
+                            Vector y = in[0];
+                            for (double& x : y) x = std::tanh(x);
+                            return y;
+                          },
+                      .backward =
+                          [](const auto& in, const Vector& dy) {
+                            Vector dx = in[0];
+                            for (size_t i = 0; i < dx.size(); ++i) dx[i] = dy[i] * (1 - std::pow(std::tanh(dx[i]), 2));
+                            return std::vector<Vector>{dx};
+                          }};
+  EXPECT_LT(gradient_error(tanh, 11), kTolerance);
+}
+
 TEST(Gradients, OfLayerNorm) {
   constexpr int64_t n = 3, h = 7;
   constexpr double epsilon = 1e-5;

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "triax/kernels/context.h"
 
@@ -49,5 +50,8 @@ class DeviceQueue {
 size_t queue_bytes(Device device);
 // None for a CPU. Throws Error saying why where the device cannot be had.
 std::unique_ptr<DeviceQueue> make_queue(Device device);
+// The same for a user who asked for the device by `option`, and could have asked for the CPU by `cpu_option`:
+// "--device cuda", "--device cpu".
+std::unique_ptr<DeviceQueue> make_queue(Device device, std::string_view option, std::string_view cpu_option);
 
 }  // namespace triax
