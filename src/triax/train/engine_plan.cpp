@@ -41,13 +41,6 @@ void validate_tensor_parallel(const EngineConfig& config) {
         config.micro_batch_size, config.sequence_length, config.micro_batch_tokens(), t);
 }
 
-// What runs on a GPU so far.
-void validate_device(const EngineConfig& config) {
-  if (config.device.kind == Device::Kind::cpu) return;
-  check(!config.model.is_bert(), "train.device = \"cuda\" trains models of model.kind = \"gpt\" only: the heads of a BERT "
-                                 "are computed by the CPU; use train.device = \"cpu\"");
-}
-
 }  // namespace
 
 void validate(const EngineConfig& config) {
@@ -55,7 +48,6 @@ void validate(const EngineConfig& config) {
         "train.sequence_length = {} is longer than model.max_positions = {}; raise the one or lower the other",
         config.sequence_length, config.model.max_positions);
   validate_tensor_parallel(config);
-  validate_device(config);
   const ParallelConfig& parallel = config.parallel;
   check(parallel.virtual_pipeline == 1 || parallel.grid.pipeline_parallel > 1,
         "parallel.virtual_pipeline = {} needs parallel.pipeline_parallel > 1: with one stage there is nothing to interleave",
@@ -119,8 +111,16 @@ void allocate_activations(const EngineConfig& config, const EnginePlan& plan, st
       buffers.deferred.back().push_back(StageModel::allocate_deferred(shapes[c], n, arena));
   }
   if (config.device.kind == Device::Kind::cpu) return;
-  for (Tensor* ids : {&buffers.tokens, &buffers.targets, &buffers.positions}) *ids = arena.allocate({n}, DType::i32);
-  buffers.weights = arena.allocate({n}, DType::f32);
+  StagedBatch& staged = buffers.staged;
+  for (Tensor* ids : {&staged.tokens, &staged.positions}) *ids = arena.allocate({n}, DType::i32);
+  if (config.model.is_bert()) {
+    staged.types = arena.allocate({n}, DType::i32);
+    staged.order = arena.allocate({config.micro_batch_size}, DType::i32);
+    staged.order_weights = arena.allocate({config.micro_batch_size}, DType::f32);
+  } else {
+    staged.targets = arena.allocate({n}, DType::i32);
+    staged.weights = arena.allocate({n}, DType::f32);
+  }
 }
 
 void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,

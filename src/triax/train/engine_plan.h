@@ -76,13 +76,21 @@ EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at);
 // The memory of a rank at `at`, by purpose; the sizes are exactly those of what Engine allocates.
 std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordinates& at);
 
+// The micro-batch at work in the memory of a device other than the CPU: of a GPT what is to be guessed, of a BERT types and
+// orders besides the tokens.
+struct StagedBatch {
+  Tensor tokens, positions, targets, types;  // i32 [n]
+  Tensor weights;                            // f32 [n]
+  Tensor order, order_weights;               // i32, f32 [b]
+};
+
 // Memory that all chunks of a rank work in.
 struct EngineBuffers {
   std::vector<std::vector<StageStash>> stashes;      // by chunk
   std::vector<std::vector<StageDeferred>> deferred;  // by chunk
   std::vector<StageWorkspace> workspaces;            // by chunk, all in the same memory
   Tensor gradient, output;                         // [r, h]; only with a pipeline
-  Tensor tokens, targets, positions, weights;      // i32, f32 [n] of the micro-batch at work; not on a CPU
+  StagedBatch staged;                              // not on a CPU
 };
 // On a measuring arena tells the sizes. shapes: one for each chunk.
 void allocate_activations(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,
