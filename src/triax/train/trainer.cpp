@@ -34,13 +34,6 @@ double measured_peak(const Context& context, Precision precision) {
   return half && peak.bf16 > 0 ? peak.bf16 : peak.f32;
 }
 
-std::unique_ptr<DeviceQueue> queue_of(Device device) {
-  if (device.kind == Device::Kind::cuda)
-    if (const GpuList list = find_gpus(); list.gpus.empty())
-      fail("train.device = \"cuda\": no GPU can be used here: {}. Use train.device = \"cpu\", or another machine", list.reason);
-  return make_queue(device);
-}
-
 // "grid of 4 ranks: tensor 2 x pipeline 2 x data 1, interleaved_1f1b with 2 chunks a rank, ZeRO 1"
 std::string describe_grid(const RunConfig& config) {
   const GridConfig& p = config.parallel;
@@ -85,7 +78,8 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   schedule_ = config_.lr_schedule();
   // The peak is measured first: it makes the libraries fill what memory they keep for themselves.
   {
-    const std::unique_ptr<DeviceQueue> queue = queue_of(config_.engine().device);
+    const std::unique_ptr<DeviceQueue> queue =
+        make_queue(config_.engine().device, "train.device = \"cuda\"", "train.device = \"cpu\"");
     peak_flops_ = sum_over_ranks(measured_peak(queue ? queue->context() : Context{}, config_.train.precision));
   }
   resident_at_start_ = resident_bytes();
@@ -350,7 +344,7 @@ void Trainer::write_samples() {
   if (config_.eval.prompts.empty()) return;
   if (engine_->holds_whole_model()) {
     engine_->settle();
-    if (first_rank()) generate_samples(dynamic_cast<const Gpt&>(engine_->model()));
+    if (first_rank()) generate_samples(dynamic_cast<const Gpt&>(engine_->model()), engine_->context());
     barrier();
     return;
   }
@@ -365,18 +359,18 @@ void Trainer::write_samples() {
     Gpt model(whole_gpt(config_.model, config_.engine().compute_type()), false);
     load_checkpoint(CheckpointReader(checkpoint_path(target.root, target.step)), Context{}, model.parameters());
     std::filesystem::remove_all(target.root);
-    generate_samples(model);
+    generate_samples(model, {});
   }
   barrier();
 }
 
-void Trainer::generate_samples(const Gpt& model) {
+void Trainer::generate_samples(const Gpt& model, const Context& context) {
   GenerateOptions options;
   options.sampling.temperature = config_.eval.temperature;
   options.sampling.top_k = config_.eval.top_k;
   options.max_tokens = config_.eval.sample_tokens;
   options.seed = static_cast<uint64_t>(config_.train.seed);
-  const Generator generator(model, *tokenizer_);
+  const Generator generator(model, *tokenizer_, context);
   const std::vector<Generation> made = generator.generate(config_.eval.prompts, options);
   for (size_t i = 0; i < made.size(); ++i)
     recorder_->sample({.step = state_.step, .prompt = config_.eval.prompts[i], .text = made[i].text});

@@ -48,7 +48,7 @@ class Trainer {
   void record_step(const StepResult& result, double rate, double seconds);
   void validate();
   void write_samples();
-  void generate_samples(const Gpt& model);
+  void generate_samples(const Gpt& model, const Context& context);
   void save();
   void finish_background_save(bool wait);
   void publish() const;
