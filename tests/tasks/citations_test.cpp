@@ -57,7 +57,7 @@ TEST(CitationMarks, AuthorsAndYears) {
   EXPECT_EQ(text.substr(static_cast<size_t>(marks[0].place.begin), static_cast<size_t>(marks[0].place.end - marks[0].place.begin)), "Smith et al. (2010)");
 }
 
-TEST(References, OfThreeStyles) {
+TEST(References, OfFourStyles) {
   const Reference apa = parse_reference("Smith, J. A., & Müller-Jones, K. (2010a). The end of all things: A trial. Journal, 3(2), 1999-2004.", 4);
   EXPECT_EQ(apa.number, 4);
   EXPECT_EQ(apa.surnames, (std::vector<std::string>{"Smith", "Müller-Jones"}));
@@ -73,6 +73,12 @@ TEST(References, OfThreeStyles) {
   EXPECT_EQ(ieee.surnames, (std::vector<std::string>{"Smith", "Jones"}));
   EXPECT_EQ(ieee.title, "A fast method");
   EXPECT_EQ(ieee.year, "2015");
+  for (const auto& [authors, names] : {std::pair<const char*, std::vector<std::string>>{"Lee, J. & van Kim, S. A.", {"Lee", "van Kim"}}, {"Lee, J.-P.", {"Lee"}}, {"Lee, J. et al.", {"Lee"}}}) {
+    const Reference nature = parse_reference(std::string("7. ") + authors + " Cats and their dogs. Nature 5, 12–19 (2010).", 1);
+    EXPECT_EQ(nature.surnames, names);
+    EXPECT_EQ(nature.title, "Cats and their dogs");
+    EXPECT_EQ(nature.year, "2010");
+  }
 }
 
 const char* const kNumbered =

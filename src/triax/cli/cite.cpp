@@ -205,12 +205,14 @@ void add_cite_command(Command app) {
   sub.add_flag("--force", o->force, "replace what is there");
   sub.keep_options_apart();
   sub.callback([o] { extract(*o); });
+  add_cite_stance_command(command);
   command.require_subcommand();
   command.footer(
       "Reference lists are read where the text has one (a line \"References\" before it).\n"
       "Examples:\n"
       "  triax cite extract articles.jsonl -o citing.jsonl --table who-cites-whom.tsv\n"
-      "  triax cite extract --style author-year thesis.txt");
+      "  triax cite extract --style author-year thesis.txt\n"
+      "  triax cite stance citing.jsonl -m runs/stance/seed-1/best -o stances.jsonl --report stances.html");
 }
 
 }  // namespace triax::cli

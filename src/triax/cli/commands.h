@@ -9,6 +9,7 @@ namespace triax::cli {
 void add_bench_command(Command app);
 void add_checkpoint_command(Command app);
 void add_cite_command(Command app);
+void add_cite_stance_command(Command cite);  // `triax cite stance`
 void add_completion_command(Command app);
 void add_config_command(Command app);
 void add_convert_command(Command app);

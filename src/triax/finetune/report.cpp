@@ -6,13 +6,12 @@
 #include "triax/base/json.h"
 #include "triax/base/text.h"
 #include "triax/finetune/tuner.h"
+#include "triax/html/chart.h"
+#include "triax/html/page.h"
 #include "triax/tasks/records.h"
-#include "triax/train/chart.h"
-#include "triax/train/report_page.h"
 
 namespace triax::finetune {
 namespace {
-
 
 // A number of every seed's score, in the order of the first seed.
 struct Row {
@@ -49,7 +48,7 @@ std::string text_table(const TuningResult& result, const Score SeedResult::*whic
 }
 
 std::string html_table(const TuningResult& result, const Score SeedResult::*which) {
-  std::string html = "<table><tr><th></th>";
+  std::string html = "<div class=\"card\"><table><tr><th></th>";
   for (const SeedResult& seed : result.seeds) html += fmt::format("<th>seed {}</th>", seed.seed);
   html += "<th>mean</th><th>deviation</th></tr>\n";
   for (const Row& row : rows_of(result, which)) {
@@ -58,12 +57,20 @@ std::string html_table(const TuningResult& result, const Score SeedResult::*whic
     const Spread s = spread_of(row.values);
     html += fmt::format("<td>{:.2f}</td><td>{:.2f}</td></tr>\n", s.mean, s.deviation);
   }
-  return html + "</table>\n";
+  return html + "</table></div>\n";
+}
+
+std::string score_tile(const char* name, const TuningResult& result, const Score SeedResult::*which) {
+  std::vector<double> values;
+  for (const SeedResult& seed : result.seeds) values.push_back((seed.*which).value);
+  const Spread s = spread_of(values);
+  const std::string note = values.size() > 1 ? fmt::format("± {:.2f} over {} seeds", s.deviation, values.size()) : "one seed";
+  return draw_tile(name + std::string(": ") + (result.seeds.front().*which).metric, fmt::format("{:.2f}", s.mean), note);
 }
 
 std::string html_matrix(const tasks::ConfusionMatrix& matrix) {
   const auto& names = matrix.labels().names();
-  std::string html = "<table class=\"confusion\"><tr><th>is \\ was taken for</th>";
+  std::string html = "<div class=\"card\"><table class=\"confusion\"><tr><th>is \\ was taken for</th>";
   for (const std::string& name : names) html += "<th>" + escape_html(name) + "</th>";
   html += "<th>precision</th><th>recall</th><th>F1</th></tr>\n";
   for (int64_t i = 0; i < matrix.labels().size(); ++i) {
@@ -75,12 +82,12 @@ std::string html_matrix(const tasks::ConfusionMatrix& matrix) {
     }
     html += fmt::format("<td>{:.2f}</td><td>{:.2f}</td><td>{:.2f}</td></tr>\n", 100 * c.precision(), 100 * c.recall(), 100 * c.f1());
   }
-  return html + "</table>\n";
+  return html + "</table></div>\n";
 }
 
 std::string html_mistakes(const Score& score) {
   constexpr size_t kShown = 30, kLongest = 600;
-  std::string html = fmt::format("<p>{} records are wrong; the {} of which the model was most certain:</p>\n<table class=\"mistakes\">"
+  std::string html = fmt::format("<p>{} records are wrong; the {} of which the model was most certain:</p>\n<div class=\"card\"><table class=\"mistakes\">"
                                  "<tr><th>record</th><th>text</th><th>is</th><th>was taken for</th><th>certainty</th></tr>\n",
                                  score.mistakes.size(), std::min(kShown, score.mistakes.size()));
   for (size_t i = 0; i < std::min(kShown, score.mistakes.size()); ++i) {
@@ -88,17 +95,17 @@ std::string html_mistakes(const Score& score) {
     html += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.3f}</td></tr>\n", escape_html(m.id), escape_html(tasks::excerpt(m.text, kLongest)),
                         escape_html(tasks::excerpt(m.gold, kLongest)), escape_html(tasks::excerpt(m.predicted, kLongest)), m.confidence);
   }
-  return html + "</table>\n";
+  return html + "</table></div>\n";
 }
 
 std::string curve(const TuningResult& result, const std::string& title, double EpochRecord::*value) {
-  Chart chart{.title = title, .x_label = "epoch", .y_label = title, .series = {}};
+  Chart chart{.title = title, .x_label = "epoch", .y_label = title, .series = {}, .width = 520, .height = 280};
   for (const SeedResult& seed : result.seeds) {
     Series series{.name = fmt::format("seed {}", seed.seed), .x = {}, .y = {}, .colour = static_cast<int>(chart.series.size() % 8), .dots = true};
     for (const EpochRecord& e : seed.epochs) series.x.push_back(static_cast<double>(e.epoch)), series.y.push_back(e.*value);
     chart.series.push_back(std::move(series));
   }
-  return "<figure>" + draw_svg(chart) + "</figure>\n";
+  return draw_svg(chart);
 }
 
 Json json_of(const Score& score) {
@@ -139,17 +146,17 @@ std::string tuning_report(const TuningResult& result) {
   const bool tested = !config.data.test.empty();
   const Score& shown = tested ? best.test : best.dev;
   const std::string title = fmt::format("Fine-tuning for {}", task_name(result.kind));
-  std::string html = fmt::format("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title>\n<style>{}\n"
-                                 "td,th{{padding:.25em .6em;text-align:left;vertical-align:top}} .mistakes td{{font-size:85%}}</style></head><body><main>\n<h1>{}</h1>\n",
-                                 title, kReportStyle, title);
-  html += "<h2>Learning</h2>\n" + curve(result, "dev " + best.dev.metric, &EpochRecord::dev) + curve(result, "training loss", &EpochRecord::loss);
+  std::string html = fmt::format("<h1>{}</h1>\n<p class=\"lead\">{}, tuned with {}</p>\n", title, escape_html(config.model.path), escape_html(config.data.train));
+  html += "<div class=\"tiles\">\n" + score_tile("Dev", result, &SeedResult::dev) + (tested ? score_tile("Test", result, &SeedResult::test) : "");
+  html += draw_tile("Best epoch", fmt::format("{} of {}", best.best_epoch, best.epochs.size()), fmt::format("seed {}", best.seed)) + "</div>\n";
+  html += "<h2>Learning</h2>\n<div class=\"grid2\">" + curve(result, "dev " + best.dev.metric, &EpochRecord::dev) + curve(result, "training loss", &EpochRecord::loss) + "</div>\n";
   html += "<h2>Dev</h2>\n" + html_table(result, &SeedResult::dev);
   if (tested) html += "<h2>Test</h2>\n" + html_table(result, &SeedResult::test);
   const std::string where = fmt::format("{}, seed {}", tested ? "test" : "dev", best.seed);
   if (shown.confusion) html += "<h2>Confusion (" + where + ")</h2>\n" + html_matrix(*shown.confusion);
   if (!shown.mistakes.empty()) html += "<h2>Worst errors (" + where + ")</h2>\n" + html_mistakes(shown);
-  html += "<h2>Configuration</h2>\n<pre>" + escape_html(ConfigFields(config).print()) + "</pre>\n</main><script>" + std::string(kReportScript) + "</script></body></html>\n";
-  return html;
+  html += "<h2>Configuration</h2>\n<div class=\"card\"><pre>" + escape_html(ConfigFields(config).print()) + "</pre></div>\n";
+  return draw_page({.title = title, .body = html, .style = "td, th { padding: .25em .6em } .mistakes td { font-size: 85% }", .footer = "Made by triax finetune."});
 }
 
 }  // namespace triax::finetune

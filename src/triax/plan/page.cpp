@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "triax/base/text.h"
+#include "triax/html/chart.h"
+#include "triax/html/page.h"
 #include "triax/plan/tables.h"
-#include "triax/train/chart.h"
-#include "triax/train/report_page.h"
 
 namespace triax {
 namespace {
@@ -20,22 +20,18 @@ constexpr const char* kPlanStyle = R"(
 .swatch { white-space: nowrap; } .swatch svg { vertical-align: -1px; margin-right: 5px; } figure { padding: 12px 16px; margin: 14px 0; }
 )";
 
-std::string tile(const std::string& name, const std::string& value, const std::string& note) {
-  return fmt::format("<div class=\"tile\"><span>{}</span><b>{}</b><i>{}</i></div>\n", escape_html(name), escape_html(value), escape_html(note));
-}
-
 std::string tiles(const PlanPage& page) {
   const StepPrediction& step = page.best.step;
   const RunForecast& f = page.forecast;
   std::string out = "<div class=\"tiles\">\n";
-  out += tile("Step", fmt::format("{:.3g} s", step.seconds), fmt::format("{} tokens/s", format_count(step.tokens_per_second)));
-  out += tile("Per device", fmt::format("{:.0f} TF/s", step.tflops_per_device), fmt::format("MFU {:.1f} %", 100 * step.mfu));
-  out += tile("Memory", format_bytes(page.best.memory_bytes), fmt::format("of {}", format_bytes(page.hardware.device.memory_bytes)));
-  out += tile("Pipeline bubble", fmt::format("{:.1f} %", 100 * step.bubble), "idle share of its time");
-  out += tile("Whole run", f.days >= 2 ? fmt::format("{:.1f} days", f.days) : format_duration(f.days * 86400), fmt::format("{} tokens", format_count(f.tokens)));
-  out += tile("Device-hours", format_count(f.device_hours), fmt::format("{:.3g} MWh", f.energy_kwh / 1000));
-  if (f.money > 0) out += tile("Price", "$" + format_count(f.money), "at the hardware file's price");
-  out += tile("Goodput", fmt::format("{:.1f} %", 100 * f.goodput), fmt::format("{:.1f} failures expected", f.failures));
+  out += draw_tile("Step", fmt::format("{:.3g} s", step.seconds), fmt::format("{} tokens/s", format_count(step.tokens_per_second)));
+  out += draw_tile("Per device", fmt::format("{:.0f} TF/s", step.tflops_per_device), fmt::format("MFU {:.1f} %", 100 * step.mfu));
+  out += draw_tile("Memory", format_bytes(page.best.memory_bytes), fmt::format("of {}", format_bytes(page.hardware.device.memory_bytes)));
+  out += draw_tile("Pipeline bubble", fmt::format("{:.1f} %", 100 * step.bubble), "idle share of its time");
+  out += draw_tile("Whole run", f.days >= 2 ? fmt::format("{:.1f} days", f.days) : format_duration(f.days * 86400), fmt::format("{} tokens", format_count(f.tokens)));
+  out += draw_tile("Device-hours", format_count(f.device_hours), fmt::format("{:.3g} MWh", f.energy_kwh / 1000));
+  if (f.money > 0) out += draw_tile("Price", "$" + format_count(f.money), "at the hardware file's price");
+  out += draw_tile("Goodput", fmt::format("{:.1f} %", 100 * f.goodput), fmt::format("{:.1f} failures expected", f.failures));
   return out + "</div>\n";
 }
 
@@ -75,9 +71,8 @@ std::string scaling_charts(const PlanPage& page) {
 std::string plan_page(const PlanPage& page) {
   const std::string title = fmt::format("{} on {} x {}", page.run, page.best.plan.devices(), page.hardware.device.name);
   const bool fits = page.best.memory_bytes <= page.hardware.device.memory_bytes;
-  std::string out = fmt::format("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-                                "<title>{0}</title>\n<style>{1}{2}</style>\n</head><body><main>\n<h1>{0}</h1>\n<p class=\"lead\">{3} parameters; {4}. A prediction.</p>\n",
-                                escape_html(title), kReportStyle, kPlanStyle, format_count(static_cast<double>(page.best.plan.model.num_parameters())), escape_html(describe(page.best.plan)));
+  std::string out = fmt::format("<h1>{}</h1>\n<p class=\"lead\">{} parameters; {}. A prediction.</p>\n", escape_html(title),
+                                format_count(static_cast<double>(page.best.plan.model.num_parameters())), escape_html(describe(page.best.plan)));
   if (!fits) out += "<div class=\"card remark\">This does not fit the memory of a device.</div>\n";
   out += tiles(page);
   out += "<h2>Time</h2>\n" + breakdown_svg(page.best.step);
@@ -87,7 +82,7 @@ std::string plan_page(const PlanPage& page) {
   out += "<h2>Why this grid</h2>\n" + list(page.reasons);
   out += "<h2>The whole run</h2>\n" + preformatted(forecast_table(page.forecast, page.best));
   out += scaling_charts(page);
-  return out + fmt::format("<footer>Made by triax plan with the hardware file {}.</footer>\n</main>\n<script>{}</script>\n</body></html>\n", escape_html(page.hardware_name), kReportScript);
+  return draw_page({.title = title, .body = out, .style = kPlanStyle, .footer = fmt::format("Made by triax plan with the hardware file {}.", page.hardware_name)});
 }
 
 std::vector<TracedRank> simulated_trace(const StepPlan& plan, const Hardware& hardware) {

@@ -4,9 +4,9 @@
 #include <map>
 
 #include "triax/base/text.h"
+#include "triax/html/chart.h"
 #include "triax/plan/page.h"
 #include "triax/plan/tables.h"
-#include "triax/train/chart.h"
 
 namespace triax {
 namespace {

@@ -9,7 +9,7 @@
 #include "triax/base/file.h"
 #include "triax/base/json.h"
 #include "triax/base/text.h"
-#include "triax/train/report_page.h"
+#include "triax/html/page.h"
 
 namespace triax::study {
 namespace {
@@ -156,9 +156,8 @@ std::string text_effects(const std::vector<Row>& rows) {
 }
 
 std::string study_page(const std::vector<Row>& rows, const StudyPlan& plan, StudyConfig config) {
-  std::string html = fmt::format("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Study</title>\n<style>{}\n"
-                                 "td,th{{padding:.25em .6em;text-align:left}}</style></head><body><main>\n<h1>Study of {} models</h1>\n",
-                                 kReportStyle, rows.size());
+  const std::string title = fmt::format("Study of {} models", rows.size());
+  std::string html = "<h1>" + title + "</h1>\n";
   html += "<p>Means over the seeds of fine-tuning, with their standard deviation; the best of each column in bold.</p>\n" + html_of(table_of(rows), kFactors.size());
   const Grid effects = effects_of(rows);
   if (effects.size() > 1) html += "<h2>What each factor does</h2>\n<p>Mean of all models of a level.</p>\n" + html_of(effects, 2);
@@ -171,8 +170,8 @@ std::string study_page(const std::vector<Row>& rows, const StudyPlan& plan, Stud
       }
   html += "</ul>\n";
   for (const std::string& note : plan.notes) html += "<p>" + escape_html(note) + "</p>\n";
-  html += "<h2>Configuration</h2>\n<pre>" + escape_html(ConfigFields(config).print()) + "</pre>\n</main></body></html>\n";
-  return html;
+  html += "<h2>Configuration</h2>\n<pre>" + escape_html(ConfigFields(config).print()) + "</pre>\n";
+  return draw_page({.title = title, .body = html, .style = "td, th { padding: .25em .6em }", .footer = "Made by triax study."});
 }
 
 std::string study_json(const std::vector<Row>& rows) {

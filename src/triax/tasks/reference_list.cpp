@@ -124,6 +124,19 @@ std::string_view strip(std::string_view text) {
   return text;
 }
 
+// "Lee, J. & Kim, S. A." of "Lee, J. & Kim, S. A. Title. Journal 5, 1-9 (2010)." (Nature): up to "et al.", or to an
+// initial that a word follows without a comma; empty where there is neither.
+std::string_view authors_with_initials(std::string_view entry) {
+  if (const size_t others = entry.find(" et al. "); others != std::string_view::npos) return entry.substr(0, others + 7);
+  const auto is_capital = [&](size_t i) { return i < entry.size() && entry[i] >= 'A' && entry[i] <= 'Z'; };
+  for (size_t at = entry.find('.'); at != std::string_view::npos; at = entry.find('.', at + 1)) {
+    if (at < 2 || !is_capital(at - 1) || std::string_view(" .-").find(entry[at - 2]) == std::string_view::npos) continue;
+    const size_t next = at + 2;
+    if (at + 1 < entry.size() && entry[at + 1] == ' ' && is_capital(next) && next + 1 < entry.size() && entry[next + 1] != '.') return entry.substr(0, at + 1);
+  }
+  return {};
+}
+
 // Between quotation marks, as IEEE writes titles; empty where there are none.
 std::string_view quoted(std::string_view text) {
   for (const auto& [open, close] : {std::pair<std::string_view, std::string_view>{"\u201c", "\u201d"}, {"\"", "\""}}) {
@@ -169,6 +182,9 @@ Reference parse_reference(std::string_view entry, int place) {
   if (!title.empty()) {
     reference.title = title;
     reference.surnames = surnames_of(entry.substr(0, static_cast<size_t>(title.data() - entry.data())));
+  } else if (const auto named = authors_with_initials(entry); enclosed && strip(entry.substr(year_end)).find_first_not_of(".") == std::string_view::npos && !named.empty()) {
+    reference.surnames = surnames_of(named);
+    reference.title = first_sentence(strip(entry.substr(named.size())));
   } else if (enclosed && year_at < entry.size() && first_sentence(strip(before_year)).size() == strip(before_year).size()) {
     // "Authors (2010). Title."
     reference.surnames = surnames_of(before_year);

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "triax/text/tokenizer.h"
+
 namespace triax::text {
 
 struct AddedToken {
@@ -38,6 +40,21 @@ class AddedTokens {
   // The segments of the text in order, without empty ones. The leftmost match counts, the longest of
   // those that begin there.
   std::vector<Segment> split(std::string_view text, bool with_special) const;
+  // Appends the ids of a text, and where each came from: of added tokens here, of what is between them by
+  // `encode_plain(text, base)`, where base is the first byte's place in the whole.
+  template <class EncodePlain>
+  void encode(std::string_view text, bool with_special, std::vector<int32_t>& ids, std::vector<ByteRange>* offsets,
+              EncodePlain&& encode_plain) const {
+    if (!any(with_special)) return encode_plain(text, int64_t{0});
+    for (const Segment& segment : split(text, with_special)) {
+      if (segment.id < 0) {
+        encode_plain(text.substr(segment.begin, segment.end - segment.begin), static_cast<int64_t>(segment.begin));
+      } else {
+        ids.push_back(segment.id);
+        if (offsets) offsets->push_back(ByteRange::of(segment.begin, segment.end));
+      }
+    }
+  }
 
  private:
   void split_pass(std::string_view text, Segment plain, bool with_special, bool normalized,

@@ -84,25 +84,12 @@ class BpeTokenizer final : public Tokenizer {
   void encode_segments(std::string_view text, bool with_special, std::vector<int32_t>& ids,
                        std::vector<ByteRange>* offsets) const {
     ScratchPool<Scratch>::Lease scratch(pool_);
-    if (!added_.any(with_special)) {
-      encode_plain(text, {0, text.size(), -1}, ids, offsets, *scratch);
-      return;
-    }
-    for (const Segment& segment : added_.split(text, with_special)) {
-      if (segment.id < 0) {
-        encode_plain(text, segment, ids, offsets, *scratch);
-      } else {
-        ids.push_back(segment.id);
-        if (offsets) offsets->push_back({static_cast<int64_t>(segment.begin), static_cast<int64_t>(segment.end)});
-      }
-    }
+    added_.encode(text, with_special, ids, offsets, [&](std::string_view plain, int64_t base) { encode_plain(plain, base, ids, offsets, *scratch); });
   }
 
   // Text without added tokens: maybe with a space put before it.
-  void encode_plain(std::string_view text, Segment segment, std::vector<int32_t>& ids,
+  void encode_plain(std::string_view plain, int64_t base, std::vector<int32_t>& ids,
                     std::vector<ByteRange>* offsets, Scratch& scratch) const {
-    const std::string_view plain = text.substr(segment.begin, segment.end - segment.begin);
-    const auto base = static_cast<int64_t>(segment.begin);
     if (plain.empty()) return;
     if (config_.add_prefix_space && plain[0] != ' ') {
       std::string spaced = " ";

@@ -68,14 +68,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
   void encode_with_special(std::string_view text, std::vector<int32_t>& ids,
                            std::vector<ByteRange>* offsets) const override {
-    for (const Segment& segment : added_.split(text, true)) {
-      if (segment.id < 0) {
-        encode_plain(text.substr(segment.begin, segment.end - segment.begin), static_cast<int64_t>(segment.begin), ids, offsets);
-      } else {
-        ids.push_back(segment.id);
-        if (offsets) offsets->push_back({static_cast<int64_t>(segment.begin), static_cast<int64_t>(segment.end)});
-      }
-    }
+    added_.encode(text, true, ids, offsets, [&](std::string_view plain, int64_t base) { encode_plain(plain, base, ids, offsets); });
   }
 
   void append_piece(int32_t id, bool first, std::string& out) const override {

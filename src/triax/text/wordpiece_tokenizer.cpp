@@ -95,16 +95,7 @@ class WordPieceTokenizer final : public Tokenizer {
 
   void encode_segments(std::string_view text, bool with_special, std::vector<int32_t>& ids,
                        std::vector<ByteRange>* offsets) const {
-    if (!added_.any(with_special)) return encode_plain(text, 0, ids, offsets);
-    for (const Segment& segment : added_.split(text, with_special)) {
-      if (segment.id < 0) {
-        encode_plain(text.substr(segment.begin, segment.end - segment.begin), static_cast<int64_t>(segment.begin), ids,
-                     offsets);
-      } else {
-        ids.push_back(segment.id);
-        if (offsets) offsets->push_back({static_cast<int64_t>(segment.begin), static_cast<int64_t>(segment.end)});
-      }
-    }
+    added_.encode(text, with_special, ids, offsets, [&](std::string_view plain, int64_t base) { encode_plain(plain, base, ids, offsets); });
   }
 
   void encode_plain(std::string_view text, int64_t base, std::vector<int32_t>& ids, std::vector<ByteRange>* offsets) const {

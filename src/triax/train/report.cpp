@@ -12,9 +12,9 @@
 #include "triax/base/error.h"
 #include "triax/base/file.h"
 #include "triax/base/text.h"
-#include "triax/train/chart.h"
+#include "triax/html/chart.h"
+#include "triax/html/page.h"
 #include "triax/train/console.h"
-#include "triax/train/report_page.h"
 #include "triax/train/report_pipeline.h"
 
 namespace triax {
@@ -163,10 +163,7 @@ std::vector<KeyFact> key_facts(const RunRecord& run) {
 
 std::string tiles(const RunRecord& run) {
   std::string out = "<div class=\"tiles\">\n";
-  for (const KeyFact& f : key_facts(run)) {
-    out += fmt::format("<div class=\"tile\"><span>{}</span><b>{}</b><i>{}</i></div>\n", h(f.name),
-                       h(f.value), h(f.note));
-  }
+  for (const KeyFact& f : key_facts(run)) out += draw_tile(f.name, f.value, f.note);
   return out + "</div>\n";
 }
 
@@ -542,17 +539,7 @@ std::string report_html(std::span<const RunRecord> runs) {
   check(!runs.empty(), "a report needs at least one run");
   const std::string title =
       runs.size() == 1 ? runs[0].name : fmt::format("{} runs compared", runs.size());
-  std::string out = fmt::format(
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, "
-      "initial-scale=1\">\n<title>{}</title>\n<style>{}</style>\n"
-      "</head><body><main>\n",
-      h(title), kReportStyle);
-  out += runs.size() == 1 ? single_run(runs[0]) : compared_runs(runs);
-  return out + fmt::format(
-                   "<footer>Made by triax "
-                   "report.</footer>\n</main>\n<script>{}</script>\n</body></html>\n",
-                   kReportScript);
+  return draw_page({.title = title, .body = runs.size() == 1 ? single_run(runs[0]) : compared_runs(runs), .style = {}, .footer = "Made by triax report."});
 }
 
 }  // namespace triax

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "triax/base/text.h"
-#include "triax/train/chart.h"
+#include "triax/html/chart.h"
 
 namespace triax {
 namespace {

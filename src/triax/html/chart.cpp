@@ -1,4 +1,4 @@
-#include "triax/train/chart.h"
+#include "triax/html/chart.h"
 
 #include <fmt/format.h>
 
@@ -284,9 +284,11 @@ std::string draw_svg(const Chart& whole) {
   Chart chart = whole;
   for (Series& series : chart.series) series = thinned(series, kMaxPoints);
   Range xs, ys;
+  bool whole_x = true;  // epochs, devices: no ticks between them
   for (const Series& s : chart.series) {
     for (size_t i = 0; i < s.x.size(); ++i) {
       if (drawable(chart, s.x[i], s.y[i])) xs.include(s.x[i]), ys.include(s.y[i]);
+      whole_x &= s.x[i] == std::floor(s.x[i]);
     }
   }
   if (xs.empty()) {
@@ -297,8 +299,9 @@ std::string draw_svg(const Chart& whole) {
                     "draw yet</text>",
                     chart.width / 2, chart.height / 2));
   }
-  const int x_ticks = static_cast<int>(chart.width / 110),
-            y_ticks = static_cast<int>(chart.height / 60);
+  const int y_ticks = static_cast<int>(chart.height / 60);
+  int x_ticks = static_cast<int>(chart.width / 110);
+  if (whole_x && xs.high > xs.low && xs.high - xs.low < x_ticks) x_ticks = static_cast<int>(xs.high - xs.low);
   if (!chart.log_x && xs.low > 0 && xs.low < 0.02 * xs.high)
     xs.low = 0;  // a run begins at 0, its first line later
   Axis x = make_axis(xs, chart.log_x, false, x_ticks, kLeft, chart.width - kRight);

@@ -1,8 +1,13 @@
-#include "triax/train/report_page.h"
+#include "triax/html/page.h"
+
+#include <fmt/format.h>
+
+#include "triax/base/text.h"
 
 namespace triax {
+namespace {
 
-const char* const kReportStyle = R"(
+constexpr const char* kStyle = R"(
 :root { color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --ink: #1b2330; --soft: #5b6676; --rule: #e2e6ec; --tint: #eef1f6;
   --c0: #2563d9; --c1: #d9660b; --c2: #14895c; --c3: #8b45d0; --c4: #cf2f5a; --c5: #0b8fa3; --c6: #946a2e; --c7: #6a7485; }
@@ -27,7 +32,7 @@ h3 { font-size: 14px; margin: 18px 0 8px; color: var(--soft); font-weight: 600; 
 .remark { border-left: 4px solid var(--c1); margin: 12px 0; padding: 10px 16px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 td, th { text-align: left; padding: 6px 16px 6px 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
-tr:last-child td { border-bottom: 0; }
+tr:last-child td, tr:last-child th { border-bottom: 0; }
 th { color: var(--soft); font-weight: 600; font-size: 12.5px; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.name { white-space: nowrap; color: var(--soft); }
@@ -90,7 +95,7 @@ footer { color: var(--soft); font-size: 13px; margin-top: 48px; }
 )";
 
 // Values under the pointer. The page reads in full without it.
-const char* const kReportScript = R"(
+constexpr const char* kScript = R"(
 for (const svg of document.querySelectorAll('svg[data-chart]')) {
   const d = JSON.parse(svg.dataset.chart), figure = svg.parentNode;
   const tip = figure.appendChild(document.createElement('div'));
@@ -132,5 +137,19 @@ for (const svg of document.querySelectorAll('svg[data-chart]')) {
   svg.addEventListener('pointerleave', () => { tip.style.display = 'none'; cross.removeAttribute('d'); });
 }
 )";
+
+}  // namespace
+
+std::string draw_page(const HtmlPage& page) {
+  const std::string footer = page.footer.empty() ? "" : "<footer>" + escape_html(page.footer) + "</footer>\n";
+  return fmt::format("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+                     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+                     "<title>{}</title>\n<style>{}{}</style>\n</head><body><main>\n{}{}</main>\n<script>{}</script>\n</body></html>\n",
+                     escape_html(page.title), kStyle, page.style, page.body, footer, kScript);
+}
+
+std::string draw_tile(std::string_view name, std::string_view value, std::string_view note) {
+  return fmt::format("<div class=\"tile\"><span>{}</span><b>{}</b><i>{}</i></div>\n", escape_html(name), escape_html(value), escape_html(note));
+}
 
 }  // namespace triax

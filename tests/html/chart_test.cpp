@@ -1,4 +1,4 @@
-#include "triax/train/chart.h"
+#include "triax/html/chart.h"
 
 #include <gtest/gtest.h>
 
