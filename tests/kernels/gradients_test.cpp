@@ -1,7 +1,7 @@
 // The references' gradients against finite differences of the references, in double precision.
 #include <gtest/gtest.h>
 
-#include "kernels/reference.h"
+#include "triax/kernel_cases/reference.h"
 
 namespace triax {
 namespace {

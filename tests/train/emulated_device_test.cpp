@@ -68,6 +68,16 @@ void compare(ModelKind kind, Precision precision, Recompute recompute, double to
 TEST(EmulatedDevice, TrainsLikeTheCpu) {
   compare(ModelKind::gpt, Precision::fp32, Recompute::none, 2e-6);
   compare(ModelKind::gpt, Precision::bf16, Recompute::full, 4e-3);
+  // To the emulated device tf32 is fp32.
+  EngineConfig config = tiny(ModelKind::gpt, Precision::tf32, Recompute::none);
+  config.device.kind = Device::Kind::emulated;
+  const std::vector<TokenBatch> batches = {batch_of(config, 0)};
+  Engine rounded(config, nullptr, cuda_on_host::make_queue());
+  config.precision = Precision::fp32;
+  Engine whole(config, nullptr, cuda_on_host::make_queue());
+  rounded.initialize(), whole.initialize();
+  EXPECT_TRUE(rounded.context().queue->tf32);
+  EXPECT_EQ(rounded.evaluate(batches).loss, whole.evaluate(batches).loss);
 }
 
 TEST(EmulatedDevice, PretrainsABertLikeTheCpu) {
@@ -92,6 +102,9 @@ TEST(CudaDevice, IsRefusedWithAReason) {
   config.parallel.nccl = true;
   EXPECT_EQ(refusal(config), "parallel.nccl = true needs train.device = \"cuda\"");
   config.parallel.nccl = false;
+  config.train.precision = Precision::tf32;
+  EXPECT_EQ(refusal(config), "train.precision = \"tf32\" is a way of GPUs to multiply and needs train.device = \"cuda\"; a CPU has \"fp32\"");
+  config.train.precision = Precision::fp32;
   config.train.device = Device::Kind::cuda;
   if (find_gpus().gpus.empty()) {
     EXPECT_TRUE(refusal(config).starts_with("train.device = \"cuda\": no GPU can be used here: ")) << refusal(config);

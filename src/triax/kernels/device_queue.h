@@ -19,6 +19,7 @@ struct Product {
     bias,           // + bias [n]
     gelu,           // pre = product + bias; gelu_tanh(pre)
     gelu_gradient,  // product * gelu_tanh'(pre)
+    bias_gradient,  // product; and bias [m], which is f32, += sums over k of a, which is given transposed
   };
   bool transpose_a = false, transpose_b = false;
   Tensor a, b;
@@ -40,6 +41,7 @@ class DeviceQueue {
 
   const DeviceOperations* operations = nullptr;
   Device device;
+  bool tf32 = false;        // products of f32 may round their operands to 10 bits
   void* stream = nullptr;   // cudaStream_t
   void* scratch = nullptr;  // of the operations that run on this stream
   size_t scratch_bytes = 0;

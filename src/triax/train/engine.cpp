@@ -50,7 +50,7 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid, std::unique_
         name_of(config_.parallel.schedule));
   if (grid) config_.device = device_of_rank(config_.device.kind, grid->world().local_rank());
   if (!queue_) queue_ = make_queue(config_.device);
-  if (queue_) context_ = queue_->context();
+  if (queue_) queue_->tf32 = config_.precision == Precision::tf32, context_ = queue_->context();
   plan_ = plan_engine(config_, at());
   if (config_.precision == Precision::fp16) scaler_ = LossScaler(config_.loss_scaling);
   const ParallelConfig& parallel = config_.parallel;

@@ -14,7 +14,7 @@
 
 namespace triax {
 
-enum class Precision { fp32, bf16, fp16 };
+enum class Precision { fp32, bf16, fp16, tf32 };  // tf32: fp32, but for products on a GPU
 
 struct ParallelConfig {
   GridShape grid;  // data_parallel filled in

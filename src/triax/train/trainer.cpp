@@ -80,6 +80,7 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   {
     const std::unique_ptr<DeviceQueue> queue =
         make_queue(config_.engine().device, "train.device = \"cuda\"", "train.device = \"cpu\"");
+    if (queue) queue->tf32 = config_.train.precision == Precision::tf32;
     peak_flops_ = sum_over_ranks(measured_peak(queue ? queue->context() : Context{}, config_.train.precision));
   }
   resident_at_start_ = resident_bytes();
@@ -87,6 +88,7 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   trace_ = std::make_unique<RunTrace>(grid_.get(), parse_step_range(config_.output.trace));
   engine_ = std::make_unique<Engine>(config_.engine(), grid_.get());
   engine_->set_trace(trace_->trace());
+  sensors_ = open_gpu_sensors(engine_->context().device);
   engine_->set_before_update([this] {
     const auto begin = Clock::now();
     background_.wait_until_copied();
@@ -304,6 +306,7 @@ void Trainer::record_step(const StepResult& result, double rate, double seconds)
   metrics.mfu = metrics.model_flops_per_second / peak_flops_;
   metrics.consumed_tokens = state_.consumed_tokens;
   metrics.extra = parts_of(result.parts, config_.model);
+  if (sensors_) metrics.gpu = sensors_->read();
   recorder_->step(metrics);
 }
 

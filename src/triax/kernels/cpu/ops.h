@@ -60,7 +60,6 @@ void position_dropout_forward(const Tensor& positions, const Tensor& table, cons
 void position_dropout_backward(const Tensor& positions, const Dropout& dropout, const Tensor& dx,
                                const Tensor& dtable);
 
-void adamw_update(const AdamWStep& step, const Tensor& param, const Tensor& grad, const Tensor& m,
-                  const Tensor& v, const Tensor& copy);
+void adamw_update(const AdamWStep& step, std::span<const AdamWRange> ranges);
 
 }  // namespace triax::cpu

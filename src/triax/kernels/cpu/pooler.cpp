@@ -40,8 +40,10 @@ void scatter_rows(const Tensor& values, const Tensor& rows, int64_t first_row, b
       for (int64_t i = begin; i < end; ++i) {
         const int64_t row = rows.data<int32_t>()[i] - first_row;
         if (row < 0 || row >= table.dim(0)) continue;
-        for (int64_t j = 0; j < cols; ++j)
-          to[row][j] = accumulate ? T(static_cast<float>(to[row][j]) + static_cast<float>(from[i][j])) : from[i][j];
+        const T* x = from[i];
+        T* y = to[row];
+        if (!accumulate) std::copy_n(x, cols, y);
+        for (int64_t j = 0; accumulate && j < cols; ++j) y[j] = T(static_cast<float>(y[j]) + static_cast<float>(x[j]));
       }
     });
   });

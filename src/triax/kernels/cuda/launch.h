@@ -123,12 +123,28 @@ void weighted_sum(void* stream, Scratch scratch, int64_t n, const float* weights
 size_t sum_of_squares_scratch(Area area);
 void sum_of_squares(void* stream, Scratch scratch, Type type, Area area, Matrix x, double* result);
 
+// Of a step, and of one of its ranges of `count` elements.
 struct AdamW {
-  float beta1, beta2, grad1, grad2, gradient_scale, keep, rate, root, epsilon;
+  float beta1, beta2, grad1, grad2, gradient_scale, root, epsilon;
 };
-// copy: of copy_type, or null.
-void adamw_update(void* stream, Area area, const AdamW& factors, float* param, const float* grad, float* m, float* v,
-                  Type copy_type, void* copy);
+struct AdamWRange {
+  float keep, rate;
+  int64_t count;
+  float* param;
+  const float* grad;
+  float *m, *v;
+  void* copy;      // of copy_type, or null
+  Type copy_type;
+  bool vector;     // all begin at multiples of 16 bytes
+};
+// Ranges are given to the kernel as arguments, so many at a time (from CUDA 12.1 on these may take 32 KiB).
+constexpr int kMaxRanges = 256;
+struct AdamWRanges {
+  AdamWRange range[kMaxRanges];
+  uint32_t first_block[kMaxRanges + 1];  // of each, and the end; filled by adamw_update()
+  int32_t count = 0;
+};
+void adamw_update(void* stream, const AdamW& factors, AdamWRanges& ranges);
 
 // ---- attention.cu and attention_decode.cu
 

@@ -164,16 +164,25 @@ double sum_of_squares(const Context& context, const Tensor& x) {
   return sum;
 }
 
-void adamw_update(const Context& context, const AdamWStep& step, const Tensor& param, const Tensor& grad, const Tensor& m,
-                  const Tensor& v, const Tensor& copy) {
-  const cpu::AdamWFactors f = cpu::adamw_factors(step);
-  Area area = flat_or_rows({&param, &grad, &m, &v});
-  if (is_empty(area)) return;
-  if (copy.defined()) area.vector = area.vector && is_aligned(copy);
-  TRIAX_GPU::adamw_update(stream_of(context), area,
-                          {f.beta1, f.beta2, f.grad1, f.grad2, f.gradient_scale, f.keep, f.rate, f.root, f.epsilon},
-                          param.data<float>(), grad.data<float>(), m.data<float>(), v.data<float>(),
-                          copy.defined() ? type_of(copy) : Type::bf16, copy.raw());
+void adamw_update(const Context& context, const AdamWStep& step, std::span<const triax::AdamWRange> ranges) {
+  AdamWRanges some;
+  AdamW factors{};
+  const auto flush = [&] {
+    if (some.count > 0) TRIAX_GPU::adamw_update(stream_of(context), factors, some);
+    some.count = 0;
+  };
+  for (const triax::AdamWRange& range : ranges) {
+    if (range.param.numel() == 0) continue;
+    const cpu::AdamWFactors f = cpu::adamw_factors(step, range);
+    factors = {f.beta1, f.beta2, f.grad1, f.grad2, f.gradient_scale, f.root, f.epsilon};
+    const auto tensors = {&range.param, &range.grad, &range.m, &range.v, &range.copy};
+    some.range[some.count++] = {.keep = f.keep, .rate = f.rate, .count = range.param.numel(), .param = mutable_floats(range.param),
+                                .grad = floats(range.grad), .m = mutable_floats(range.m), .v = mutable_floats(range.v),
+                                .copy = range.copy.raw(), .copy_type = type_of(range.copy),
+                                .vector = std::ranges::all_of(tensors, [](const Tensor* t) { return is_aligned(*t); })};
+    if (some.count == kMaxRanges) flush();
+  }
+  flush();
 }
 
 // ---- rows
@@ -339,7 +348,13 @@ void linear_activation_backward_input(const Context& context, const Tensor& dy, 
 
 void linear_backward_weight(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& dweight,
                             const Tensor& dbias) {
-  multiply(context, {.transpose_a = true, .a = dy, .b = x, .beta = 1, .c = dweight, .bias = {}, .pre = {}});
+  Product product{.transpose_a = true, .a = dy, .b = x, .beta = 1, .c = dweight, .bias = dbias, .pre = {}};
+  if (dbias.defined()) {
+    product.epilogue = Product::Epilogue::bias_gradient;
+    if (multiply_with_epilogue(context, product)) return;
+    product.epilogue = Product::Epilogue::none;
+  }
+  multiply(context, product);
   const Area area = rows_of({&dy});
   if (!dbias.defined() || is_empty(area)) return;
   TRIAX_GPU::add_column_sums(stream_of(context), scratch_of(context, "linear_backward_weight", dbias.bytes()), type_of(dy), area,

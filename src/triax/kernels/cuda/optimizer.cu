@@ -1,5 +1,5 @@
 // What a step of the optimizer is made of: the gradients' norm, and AdamW.
-#include "triax/kernels/cuda/elements.h"
+#include "triax/kernels/cuda/device_code.h"
 
 namespace triax::TRIAX_GPU {
 namespace {
@@ -28,34 +28,43 @@ __global__ void __launch_bounds__(kThreads) add_up(const double* partial, int64_
   if (threadIdx.x == 0) *result = sum;
 }
 
-// The CPU's arithmetic, operation for operation.
-template <typename Copy>
-struct AdamWUpdate {
-  AdamW f;
-  float* param;
-  const float* grad;
-  float *m, *v;
-  Copy* copy;
-  template <int kCount>
-  __device__ void at(int64_t, int64_t col) const {
-    float p[kCount], g[kCount], mean[kCount], square[kCount];
-    load<kCount>(param + col, p);
-    load<kCount>(grad + col, g);
-    load<kCount>(m + col, mean);
-    load<kCount>(v + col, square);
-    for (int i = 0; i < kCount; ++i) {
-      const float scaled = g[i] * f.gradient_scale;
-      mean[i] = fmaf(f.beta1, mean[i], f.grad1 * scaled);
-      square[i] = fmaf(f.beta2, square[i], f.grad2 * scaled * scaled);
-      const float step = f.rate * mean[i] / fmaf(sqrtf(square[i]), f.root, f.epsilon);
-      p[i] = fmaf(p[i], f.keep, -step);
-    }
-    store<kCount>(mean, m + col);
-    store<kCount>(square, v + col);
-    store<kCount>(p, param + col);
-    if (copy) store<kCount>(p, copy + col);
+// ---- AdamW: a block has 2048 elements of one of the ranges
+
+constexpr int kUpdatesOfBlock = kThreads * kPack;
+
+// Elements [at, at + kCount) of a range; the CPU's arithmetic, operation for operation.
+template <int kCount>
+__device__ inline void update(const AdamW& f, const AdamWRange& r, int64_t at) {
+  float p[kCount], g[kCount], mean[kCount], square[kCount];
+  load<kCount>(r.param + at, p);
+  load<kCount>(r.grad + at, g);
+  load<kCount>(r.m + at, mean);
+  load<kCount>(r.v + at, square);
+  for (int i = 0; i < kCount; ++i) {
+    const float scaled = g[i] * f.gradient_scale;
+    mean[i] = fmaf(f.beta1, mean[i], f.grad1 * scaled);
+    square[i] = fmaf(f.beta2, square[i], f.grad2 * scaled * scaled);
+    const float step = r.rate * mean[i] / fmaf(sqrtf(square[i]), f.root, f.epsilon);
+    p[i] = fmaf(p[i], r.keep, -step);
   }
-};
+  store<kCount>(mean, r.m + at);
+  store<kCount>(square, r.v + at);
+  store<kCount>(p, r.param + at);
+  if (!r.copy) return;
+  if (r.copy_type == Type::f32) return store<kCount>(p, static_cast<float*>(r.copy) + at);
+  if (r.copy_type == Type::bf16) return store<kCount>(p, static_cast<Bf16*>(r.copy) + at);
+  store<kCount>(p, static_cast<F16*>(r.copy) + at);
+}
+
+__global__ void __launch_bounds__(kThreads) update_ranges(AdamW f, const __grid_constant__ AdamWRanges all) {
+  int which = 0;  // the last range that begins at this block or before
+  for (int step = kMaxRanges / 2; step > 0; step /= 2)
+    if (which + step < all.count && all.first_block[which + step] <= blockIdx.x) which += step;
+  const AdamWRange& r = all.range[which];
+  const int64_t at = int64_t{blockIdx.x - all.first_block[which]} * kUpdatesOfBlock + int64_t{threadIdx.x} * kPack;
+  if (r.vector && at + kPack <= r.count) return update<kPack>(f, r, at);
+  for (int64_t i = at; i < at + kPack && i < r.count; ++i) update<1>(f, r, i);
+}
 
 }  // namespace
 
@@ -73,11 +82,14 @@ void sum_of_squares(void* stream, Scratch scratch, Type type, Area area, Matrix 
   launch(add_up, {1}, kThreads, 0, stream, static_cast<const double*>(partial), static_cast<int64_t>(blocks), result);
 }
 
-void adamw_update(void* stream, Area area, const AdamW& factors, float* param, const float* grad, float* m, float* v,
-                  Type copy_type, void* copy) {
-  if (copy && copy_type == Type::bf16)
-    return for_elements(stream, area, AdamWUpdate<Bf16>{factors, param, grad, m, v, static_cast<Bf16*>(copy)});
-  for_elements(stream, area, AdamWUpdate<F16>{factors, param, grad, m, v, static_cast<F16*>(copy)});
+void adamw_update(void* stream, const AdamW& factors, AdamWRanges& ranges) {
+  uint32_t blocks = 0;
+  for (int i = 0; i < ranges.count; ++i) {
+    ranges.first_block[i] = blocks;
+    blocks += ceil_div(ranges.range[i].count, kUpdatesOfBlock);
+  }
+  ranges.first_block[ranges.count] = blocks;
+  launch(update_ranges, {blocks}, kThreads, 0, stream, factors, ranges);
 }
 
 }  // namespace triax::TRIAX_GPU

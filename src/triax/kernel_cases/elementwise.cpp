@@ -1,4 +1,4 @@
-#include "kernels/reference.h"
+#include "triax/kernel_cases/reference.h"
 #include "triax/kernels/elementwise.h"
 
 namespace triax::harness {
