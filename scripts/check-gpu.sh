@@ -8,9 +8,9 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build}
 
-if [ ! -x "$build/triax" ] || [ ! -x "$build/test_kernels" ] || [ ! -x "$build/bench_kernels" ]; then
-  cmake -S . -B "$build" -G Ninja -DTRIAX_CUDA=ON -DTRIAX_BENCH=ON >/dev/null || exit 1
-  cmake --build "$build" --target triax test_kernels bench_kernels || exit 1
+if [ ! -x "$build/triax" ] || [ ! -x "$build/test_kernels" ]; then
+  cmake -S . -B "$build" -G Ninja -DTRIAX_CUDA=ON >/dev/null || exit 1
+  cmake --build "$build" --target triax test_kernels || exit 1
 fi
 
 failed=()
@@ -20,7 +20,7 @@ run() {
 }
 run "$build/triax" info
 run "$build/test_kernels" --gtest_brief=1 --gtest_filter='Gpu*'
-run "$build/bench_kernels" --device cuda
+run "$build/triax" bench kernels --device cuda
 for precision in fp32 bf16; do
   run "$build/triax" bench train --device cuda --precision $precision --vocab-size 50257 --hidden-size 768 --num-layers 12 \
     --num-heads 12 --sequence-length 1024 --micro-batch-size 16 --seconds 10

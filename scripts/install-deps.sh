@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # Installs from apt what triax needs on Debian 12. `--tests` adds what only the tests need.
-# Does nothing, and needs no root, when everything is there already.
+# Does nothing, and needs no root, when everything is there already. `--list` prints the packages and does nothing else.
 set -euo pipefail
 
 packages=(g++ cmake ninja-build pkg-config ca-certificates
   libdnnl-dev libhwy-dev libopenmpi-dev openmpi-bin
   libfmt-dev libspdlog-dev libtomlplusplus-dev libcli11-dev libsimdjson-dev nlohmann-json3-dev
   libicu-dev libzstd-dev zlib1g-dev libxxhash-dev libsentencepiece-dev)
+list=no
 for argument in "$@"; do
   case "$argument" in
     --tests) packages+=(libgtest-dev) ;;
     --bench) packages+=(libbenchmark-dev) ;;
-    *) echo "usage: scripts/install-deps.sh [--tests] [--bench]" >&2; exit 2 ;;
+    --list) list=yes ;;
+    *) echo "usage: scripts/install-deps.sh [--tests] [--bench] [--list]" >&2; exit 2 ;;
   esac
 done
+if [ "$list" = yes ]; then echo "${packages[*]}"; exit 0; fi
 
 missing=()
 for package in "${packages[@]}"; do

@@ -3,6 +3,7 @@
 
 #include "cli/run_triax.h"
 #include "triax/base/file.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -32,7 +33,7 @@ TEST(Usage, MistakesGiveOneLineWithAHint) {
       {"info extra",
        "triax: error: triax info does not take the argument \"extra\" (see `triax info --help`)\n"},
       {"bench train --precision half",
-       "triax: error: --precision: half is not one of fp32, bf16, fp16 (see `triax bench train "
+       "triax: error: --precision: half is not one of fp32, bf16, fp16, tf32 (see `triax bench train "
        "--help`)\n"},
       {"--log-level loud info",
        "triax: error: --log-level: loud is not one of debug, info, warning, error, off (see `triax "
@@ -109,6 +110,30 @@ TEST(Completion, EveryShellHasAScript) {
     const ProgramResult result = run_triax(std::string("completion ") + shell);
     EXPECT_EQ(result.status, 0);
     EXPECT_NE(result.out.find("train.micro_batch_size="), std::string::npos) << shell;
+  }
+}
+
+// What the machine does is no test's business; that the table of the op harness is timed is.
+TEST(Usage, BenchKernelsTimesWhatIsChosen) {
+  const ProgramResult bench = run_triax("bench kernels --threads 1 --seconds 0 --filter \"scatter_rows f32\"");
+  EXPECT_EQ(bench.status, 0) << bench.err;
+  EXPECT_NE(bench.out.find("1 threads, measured just now: f32 products "), std::string::npos) << bench.out;
+  EXPECT_NE(bench.out.find("\nscatter_rows "), std::string::npos) << bench.out;
+  EXPECT_NE(bench.out.find(" GB/s "), std::string::npos) << bench.out;
+  EXPECT_NE(bench.out.find("   f32 n=2048 h=768 rows=4096"), std::string::npos) << bench.out;
+  EXPECT_EQ(bench.out.find("embedding"), std::string::npos);
+  const ProgramResult none = run_triax("bench kernels --filter nosuch");
+  EXPECT_NE(none.status, 0);
+  EXPECT_NE(none.err.find("--filter \"nosuch\": no operation and variant contains this"), std::string::npos) << none.err;
+}
+
+TEST(Usage, AGpuThatIsNotThereIsRefusedWithAReason) {
+  if (!find_gpus().gpus.empty()) GTEST_SKIP() << "there is one";
+  for (const char* command : {"bench kernels --device cuda", "generate nowhere --device cuda"}) {
+    const ProgramResult result = run_triax(command);
+    EXPECT_NE(result.status, 0);
+    EXPECT_NE(result.err.find("--device cuda: no GPU can be used here: "), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find("Use --device cpu, or another machine"), std::string::npos) << result.err;
   }
 }
 

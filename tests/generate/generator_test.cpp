@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "kernels/cuda_on_host/queue.h"
 #include "triax/base/error.h"
 #include "triax/kernels/elementwise.h"
 
@@ -145,6 +146,45 @@ TEST_F(GeneratorTest, EndsWhereTheModelEnds) {
   EXPECT_EQ(made.finish_reason, "context full");
   EXPECT_EQ(made.tokens.size(), 35u);
   EXPECT_THROW(generator.generate({std::string(40, 'a')}, greedy(1)), Error);
+}
+
+// On a device other than the CPU: the same tokens, with long texts and more sequences than share a product of logits.
+TEST_F(GeneratorTest, AnEmulatedDeviceWritesTheSame) {
+  const std::unique_ptr<DeviceQueue> queue = cuda_on_host::make_queue();
+  const Context context = queue->context();
+  Gpt there(whole_gpt(model_.config(), DType::f32, context.device), false);
+  there.parameters().initialize(context, 5);
+  const Generator expected(model_, tokenizer_), generator(there, tokenizer_, context);
+  const std::vector<std::string> prompts = {"hello", "a", "thequickbrownfoxjumpsoverthelazydo", "zz"};
+  GenerateOptions options = greedy(8);
+  for (const double temperature : {0.0, 1.0}) {
+    options.sampling.temperature = temperature;
+    const auto want = expected.generate(prompts, options), got = generator.generate(prompts, options);
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      EXPECT_EQ(got[i].tokens, want[i].tokens) << prompts[i];
+      for (size_t j = 0; j < got[i].tokens.size(); ++j)
+        EXPECT_NEAR(got[i].log_probabilities[j], want[i].log_probabilities[j], 1e-4);
+    }
+  }
+}
+
+TEST_F(GeneratorTest, ManySequencesAreDrawnInTurns) {
+  const Generator generator(model_, tokenizer_);
+  const std::vector<std::string> prompts(70, "hello");
+  const auto made = generator.generate(prompts, greedy(3));
+  for (const Generation& one : made) EXPECT_EQ(one.tokens, made[0].tokens);
+}
+
+// In bf16 sums differ in their last bits, and the likeliest token where two are about as likely.
+TEST_F(GeneratorTest, AnEmulatedDeviceIsCloseInBf16) {
+  const std::unique_ptr<DeviceQueue> queue = cuda_on_host::make_queue();
+  const Context context = queue->context();
+  Gpt here(whole_gpt(model_.config(), DType::bf16), false), there(whole_gpt(model_.config(), DType::bf16, context.device), false);
+  here.parameters().initialize({}, 5), there.parameters().initialize(context, 5);
+  const auto want = Generator(here, tokenizer_).generate({"hello"}, greedy(1));
+  const auto got = Generator(there, tokenizer_, context).generate({"hello"}, greedy(1));
+  EXPECT_EQ(got[0].tokens, want[0].tokens);
+  EXPECT_NEAR(got[0].log_probabilities[0], want[0].log_probabilities[0], 0.05);
 }
 
 TEST(Sampler, FollowsTheProbabilities) {

@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "kernels/attention_reference.h"
+#include "triax/kernel_cases/attention_reference.h"
 #include "triax/base/error.h"
 #include "triax/base/parallel.h"
 #include "triax/kernels/cross_entropy.h"

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "kernels/cuda_on_host/queue.h"
-#include "kernels/harness.h"
+#include "triax/kernel_cases/harness.h"
 
 namespace triax::harness {
 namespace {
@@ -42,6 +42,18 @@ TEST_P(CudaOnHost, EqualsItsReference) {
     if (entry.operation != GetParam() || entry.purpose != Purpose::test || is_left_out(entry, index++)) continue;
     EXPECT_EQ(verify(entry), "") << entry.operation << " " << entry.variant;
   }
+}
+
+// The linear layers as they are where the library does in a product what follows it.
+TEST(CudaOnHostFused, LinearLayersEqualTheirReferences) {
+  const std::unique_ptr<DeviceQueue> queue = cuda_on_host::make_queue(true);
+  set_target(queue->context());
+  size_t index = 0;
+  for (const Case& entry : all_cases()) {
+    if (!entry.operation.starts_with("linear") || entry.purpose != Purpose::test || index++ % 7 != 0) continue;
+    EXPECT_EQ(verify(entry), "") << entry.operation << " " << entry.variant;
+  }
+  set_target({});
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, CudaOnHost, testing::ValuesIn(operation_names()),

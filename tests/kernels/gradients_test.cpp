@@ -1,7 +1,7 @@
 // The references' gradients against finite differences of the references, in double precision.
 #include <gtest/gtest.h>
 
-#include "kernels/reference.h"
+#include "triax/kernel_cases/reference.h"
 
 namespace triax {
 namespace {
@@ -50,6 +50,23 @@ TEST(Gradients, OfTheActivations) {
                                   }};
     EXPECT_LT(gradient_error(activation, 5), kTolerance);
   }
+}
+
+TEST(Gradients, OfTanh) {
+  const Gradient tanh{.inputs = {random_vector(50, 10)},
+                      .forward =
+                          [](const auto& in) {
+                            Vector y = in[0];
+                            for (double& x : y) x = std::tanh(x);
+                            return y;
+                          },
+                      .backward =
+                          [](const auto& in, const Vector& dy) {
+                            Vector dx = in[0];
+                            for (size_t i = 0; i < dx.size(); ++i) dx[i] = dy[i] * (1 - std::pow(std::tanh(dx[i]), 2));
+                            return std::vector<Vector>{dx};
+                          }};
+  EXPECT_LT(gradient_error(tanh, 11), kTolerance);
 }
 
 TEST(Gradients, OfLayerNorm) {

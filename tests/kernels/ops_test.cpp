@@ -3,7 +3,7 @@
 
 #include <set>
 
-#include "kernels/harness.h"
+#include "triax/kernel_cases/harness.h"
 #include "triax/kernels/cpu/instruction_sets.h"
 #include "triax/kernels/device_queue.h"
 #include "triax/tensor/device.h"

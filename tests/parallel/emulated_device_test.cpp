@@ -18,17 +18,25 @@ TokenBatch batch_of_device(const EngineConfig& config, int64_t first) {
     batch.positions.push_back(static_cast<int32_t>(i % config.sequence_length));
     batch.loss_mask.push_back(1);
   }
+  if (config.model.is_bert()) {
+    for (int64_t i = 0; i < config.micro_batch_tokens(); ++i) {
+      batch.types.push_back(i % config.sequence_length > 6);
+      batch.loss_mask[static_cast<size_t>(i)] = (i + first) % 6 == 1;
+    }
+    batch.order = {0, 1};
+    batch.order_mask = {1, 1};
+  }
   for (int64_t i = 0; i < config.micro_batch_size; ++i) batch.spans.push_back({i * config.sequence_length, config.sequence_length});
   batch.first_sample = first;
   return batch;
 }
 
-TEST(EmulatedDevice, TrainsOnGridsLikeTheCpu) {
-  if (world().size() != 2) return;
+void compare_on_grids(ModelKind kind) {
   for (const GridShape& shape : {GridShape{2, 1, 1}, GridShape{1, 2, 1}, GridShape{1, 1, 2}}) {
     EngineConfig config;
     config.model = {.vocab_size = 61, .hidden_size = 32, .num_layers = 2, .num_heads = 2, .max_positions = 16,
                     .hidden_dropout = 0.1, .attention_dropout = 0.1, .vocab_multiple = 16};
+    config.model.kind = kind;
     config.sequence_length = 16, config.micro_batch_size = 2, config.max_micro_batches = 2;
     config.parallel.sequence_parallel = shape.tensor_parallel > 1;
     config.parallel.zero_stage = shape.data_parallel > 1 ? 3 : 0;
@@ -46,6 +54,12 @@ TEST(EmulatedDevice, TrainsOnGridsLikeTheCpu) {
       EXPECT_NEAR(got.gradient_norm, want.gradient_norm, 2e-5 * want.gradient_norm) << grid.to_string();
     }
   }
+}
+
+TEST(EmulatedDevice, TrainsOnGridsLikeTheCpu) {
+  if (world().size() != 2) return;
+  compare_on_grids(ModelKind::gpt);
+  compare_on_grids(ModelKind::bert);
 }
 
 }  // namespace

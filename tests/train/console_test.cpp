@@ -64,6 +64,15 @@ TEST(Console, SentencesNameTheirNumbers) {
       "s/step 0.500  skipped: gradients overflowed  loss scale 1024");
 }
 
+TEST(Console, AGpuTellsOfItself) {
+  StepMetrics m = example(7);
+  EXPECT_EQ(step_columns(m, 60).find("GPU"), std::string::npos);
+  m.gpu = GpuFigures{.power_watts = 612.5, .temperature = 61, .memory_bytes = uint64_t{71} << 30, .held_back_by = "power cap"};
+  EXPECT_TRUE(step_columns(m, 60).ends_with("  GPU 612 W 61 C 71.0 GiB, held back by power cap")) << step_columns(m, 60);
+  m.gpu->held_back_by.clear();
+  EXPECT_TRUE(step_sentence(m, 60).ends_with("  GPU 612 W 61 C 71.0 GiB")) << step_sentence(m, 60);
+}
+
 TEST(Console, HeaderComesBackAndPlainOutputHasNoColours) {
   const auto steps = [](Console& console) {
     for (int i = 1; i <= 61; ++i) console.step(example(i));

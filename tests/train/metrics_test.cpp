@@ -35,6 +35,7 @@ TEST(Metrics, ReadsBackWhatWasWritten) {
     StepMetrics m = step_at(1, 4.25);
     m.loss_scale = 65536;
     m.skipped = true;
+    m.gpu = GpuFigures{.power_watts = 612.5, .temperature = 61, .memory_bytes = uint64_t{71} << 30, .held_back_by = "heat"};
     m.extra = {{"mlm_loss", 3.0}, {"nsp_loss", std::numeric_limits<double>::infinity()}};
     lines.append(m);
     lines.append(step_at(2, std::numeric_limits<double>::quiet_NaN()));
@@ -47,6 +48,12 @@ TEST(Metrics, ReadsBackWhatWasWritten) {
   EXPECT_EQ(history.train[0].consumed_tokens, 1000);
   EXPECT_EQ(history.train[0].loss_scale, 65536);
   EXPECT_TRUE(history.train[0].skipped);
+  ASSERT_TRUE(history.train[0].gpu.has_value());
+  EXPECT_EQ(history.train[0].gpu->power_watts, 612.5);
+  EXPECT_EQ(history.train[0].gpu->temperature, 61);
+  EXPECT_EQ(history.train[0].gpu->memory_bytes, uint64_t{71} << 30);
+  EXPECT_EQ(history.train[0].gpu->held_back_by, "heat");
+  EXPECT_FALSE(history.train[1].gpu.has_value());
   ASSERT_EQ(history.train[0].extra.size(), 2u);
   EXPECT_EQ(history.train[0].extra[0], (std::pair<std::string, double>{"mlm_loss", 3.0}));
   EXPECT_TRUE(std::isnan(history.train[0].extra[1].second));

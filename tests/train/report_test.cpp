@@ -79,6 +79,18 @@ TEST(Report, TellsTheRun) {
   }
 }
 
+TEST(Report, ShowsWhatAGpuTold) {
+  RunRecord run = example("on-gpu", 30);
+  EXPECT_EQ(report_html({&run, 1}).find("GPU power"), std::string::npos);
+  for (StepMetrics& m : run.metrics.train) m.gpu = GpuFigures{.power_watts = 600, .temperature = 60, .memory_bytes = 1, .held_back_by = ""};
+  run.metrics.train[3].gpu->held_back_by = "heat";
+  const std::string html = report_html({&run, 1});
+  EXPECT_NE(html.find("GPU power"), std::string::npos);
+  EXPECT_NE(html.find("GPU temperature"), std::string::npos);
+  EXPECT_NE(html.find("the GPU was held back by heat in 1 of 30 logged steps."), std::string::npos);
+  EXPECT_EQ(unbalanced(html), "");
+}
+
 TEST(Report, NothingFromFilesBecomesMarkup) {
   const std::string evil = "</script><script>alert(1)</script>\"'&<b>";
   RunRecord run = example(evil, 30);

@@ -179,7 +179,7 @@ void add_bench_command(Command app) {
   train.add_option("--micro-batch-size", options->engine.micro_batch_size).show_default();
   train.add_option("--dropout", model.hidden_dropout, "hidden and attention dropout").show_default();
   train.add_choice("--device", options->engine.device.kind, {{"cpu", Device::Kind::cpu}, {"cuda", Device::Kind::cuda}});
-  train.add_choice("--precision", options->engine.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}});
+  train.add_choice("--precision", options->engine.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}, {"tf32", Precision::tf32}});
   train.add_choice("--recompute", options->engine.recompute, {{"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}});
   add_grid_options(train, *options);
   train.add_option("--seconds", options->seconds, "how long to measure").show_default();
@@ -189,6 +189,7 @@ void add_bench_command(Command app) {
                 "--sequence-length 256 --micro-batch-size 16\n"
                 "BERT-base: triax bench train --kind bert --post-norm --vocab-size 30522 --sequence-length 128 --micro-batch-size 16");
   add_bench_finetune_command(bench);
+  add_bench_kernels_command(bench);
   train.callback([options] {
     ModelConfig& m = options->engine.model;
     m.max_positions = options->engine.sequence_length;

@@ -6,5 +6,6 @@
 namespace triax::cli {
 
 void add_bench_finetune_command(Command bench);
+void add_bench_kernels_command(Command bench);
 
 }  // namespace triax::cli

@@ -12,6 +12,7 @@
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
 #include "triax/generate/generator.h"
+#include "triax/kernels/device_queue.h"
 #include "triax/train/load_model.h"
 
 namespace triax::cli {
@@ -23,6 +24,7 @@ struct GenerateFlags {
   GenerateOptions generate;
   int64_t samples = 1;
   bool greedy = false, log_probabilities = false, bf16 = false, no_echo = false;
+  Device::Kind device = Device::Kind::cpu;
 };
 
 std::vector<std::string> all_prompts(const GenerateFlags& options) {
@@ -49,9 +51,10 @@ void print_log_probabilities(const Generation& made, const Tokenizer& tokenizer)
 
 void run(GenerateFlags options) {
   if (options.greedy) options.generate.sampling.temperature = 0;
-  const LoadedGpt loaded =
-      load_gpt(options.model, options.tokenizer, options.bf16 ? DType::bf16 : DType::f32);
-  const Generator generator(*loaded.model, *loaded.tokenizer);
+  const std::unique_ptr<DeviceQueue> queue = make_queue({options.device, 0}, "--device cuda", "--device cpu");
+  const Context context = queue ? queue->context() : Context{};
+  const LoadedGpt loaded = load_gpt(options.model, options.tokenizer, options.bf16 ? DType::bf16 : DType::f32, context);
+  const Generator generator(*loaded.model, *loaded.tokenizer, context);
   const std::vector<std::string> prompts = all_prompts(options);
   // One sequence is shown as it grows; several are shown whole, one after the other.
   const bool streams = prompts.size() == 1;
@@ -105,9 +108,11 @@ void add_generate_command(Command app) {
   command.add_flag("--log-probs", o->log_probabilities, "show the log-probability of each token");
   command.add_flag("--no-echo", o->no_echo, "do not show the prompt");
   command.add_flag("--bf16", o->bf16, "compute in bf16");
+  command.add_choice("--device", o->device, {{"cpu", Device::Kind::cpu}, {"cuda", Device::Kind::cuda}}, "where to compute");
   command.footer("Examples:\n"
                   "  triax generate runs/quickstart -p \"In the beginning\"\n"
-                  "  triax generate runs/quickstart -p \"And he said\" --samples 3 --top-p 0.9 --seed 7");
+                  "  triax generate runs/quickstart -p \"And he said\" --samples 3 --top-p 0.9 --seed 7\n"
+                  "  triax generate runs/gpt2 -p \"In the beginning\" --device cuda --bf16");
   command.callback([o] { run(*o); });
 }
 

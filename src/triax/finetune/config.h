@@ -77,6 +77,7 @@ struct TrainSection {
   double learning_rate = 5e-5, head_learning_rate = 0, warmup = 0.1, weight_decay = 0.01, clip_gradient = 1.0, beta2 = 0.999;
   Decay decay = Decay::linear;
   ClassWeights class_weights = ClassWeights::none;
+  Device::Kind device = Device::Kind::cpu;
   Precision precision = Precision::fp32;
   double loss_scale = 0, initial_loss_scale = 65536;
   Recompute recompute = Recompute::none;
@@ -97,7 +98,9 @@ struct TrainSection {
     v("clip_gradient", clip_gradient, "largest gradient norm; 0: any").at_least(0);
     v("beta2", beta2, "of AdamW").between(0, 1);
     v("class_weights", class_weights, "balanced: classes count by the inverse of how frequent they are", {"none", "balanced"});
-    v("precision", precision, "of matrix products and activations; weights, sums and losses are fp32 in all", {"fp32", "bf16", "fp16"});
+    v("device", device, "what a rank computes on; cuda: an NVIDIA GPU", {"cpu", "cuda"});
+    v("precision", precision, "of matrix products and activations; weights, sums and losses are fp32 in all; tf32: all in fp32, and "
+      "products on a GPU round their operands to 10 bits", {"fp32", "bf16", "fp16", "tf32"});
     v("loss_scale", loss_scale, "fp16: the loss is multiplied by this before backward; 0: by a scale that adapts").at_least(0);
     v("initial_loss_scale", initial_loss_scale, "fp16: the scale of the first step").at_least(1);
     v("recompute", recompute, "what backward computes again instead of keeping: nothing, norms and activations, or whole layers",

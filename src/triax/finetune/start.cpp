@@ -48,6 +48,7 @@ EngineConfig engine_config(const FinetuneConfig& config, const ModelConfig& mode
   engine.loss_scaling.initial = train.initial_loss_scale;
   engine.seed = static_cast<uint64_t>(seed);
   engine.parallel = config.parallel.engine();
+  engine.device.kind = train.device;
   return engine;
 }
 

@@ -21,6 +21,8 @@
 #include "triax/finetune/model_folder.h"
 #include "triax/finetune/predict.h"
 #include "triax/finetune/start.h"
+#include "triax/kernels/device_queue.h"
+#include "triax/tensor/device.h"
 #include "triax/train/state.h"
 
 namespace triax::finetune {
@@ -86,12 +88,13 @@ State state_from(const Json& json) {
   return s;
 }
 
-// What a run's results hang on: all but where they go, on which grid, and how much is computed at a time.
+// What a run's results hang on: all but where they go, on which grid and device, and how much is computed at a time.
 std::string identity(TaskKind kind, FinetuneConfig config) {
   config.output.dir.clear();
   config.train.seeds = {};
   config.train.micro_batch_tokens = 4096;
   config.train.recompute = Recompute::none;
+  config.train.device = Device::Kind::cpu;
   config.parallel = {};
   return std::string(task_name(kind)) + "\n" + ConfigFields(config).print();
 }
@@ -282,7 +285,8 @@ void check_config(const FinetuneConfig& c) {
   check(!c.data.train.empty() && !c.data.dev.empty(), "data.train and data.dev are both needed: one to train on, one to choose the best checkpoint by");
   check(!c.output.dir.empty(), "output.dir is empty: name a folder for the results");
   check(!c.train.seeds.empty(), "train.seeds is empty: at least one run is needed");
-  check(!c.parallel.nccl, "parallel.nccl: tuning computes on CPUs; leave it false");
+  check(!c.parallel.nccl || c.train.device == Device::Kind::cuda, "parallel.nccl = true needs train.device = \"cuda\"");
+  make_queue({c.train.device, 0}, "train.device = \"cuda\"", "train.device = \"cpu\"");  // throws where there is none
   for (const std::string& file : {c.data.train, c.data.dev, c.data.test}) check(file.empty() || fs::exists(file), "{}: no such file", file);
 }
 
@@ -307,6 +311,7 @@ TuningResult run_tuning(TaskKind kind, FinetuneConfig config, const std::functio
     grid = std::make_unique<ProcessGrid>(*world, config.parallel.engine().grid);
     const std::vector<Fingerprint> same = {{"configuration", fmt::format("{:016x}", hash64(ConfigFields(config).print()))}};
     world->require_same(same);
+    if (config.parallel.nccl) grid->use_nccl(device_of_rank(config.train.device, world->local_rank()));
     if (leads(world)) fmt::print("{}\n", config.parallel.describe());
   }
   const auto tokenizer = load_tokenizer(vocabulary_of(config.model.path));

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <memory>
 
 #include "triax/base/error.h"
 #include "triax/kernels/elementwise.h"
+#include "triax/kernels/embedding.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -26,50 +27,57 @@ struct Sequence {
 // Keys and values of all sequences: per layer [b, max_s, a, d].
 class KeyValueCache {
  public:
-  KeyValueCache(const ModelConfig& config, DType dtype, int64_t sequences, int64_t max_length)
-      : row_(config.hidden_size), max_length_(max_length), dtype_(dtype) {
+  KeyValueCache(const Gpt& model, int64_t sequences, int64_t max_length) : max_length_(max_length) {
+    const ModelConfig& config = model.config();
     const Shape shape = {sequences, max_length, config.num_heads, config.hidden_size / config.num_heads};
     for (int64_t i = 0; i < config.num_layers; ++i) {
-      keys_.emplace_back(shape, dtype);
-      values_.emplace_back(shape, dtype);
+      keys_.emplace_back(shape, model.parameters().compute_type(), model.parameters().device());
+      values_.emplace_back(shape, model.parameters().compute_type(), model.parameters().device());
     }
   }
-  // Copies token `token` of qkv [n, 3, a, d] to a position of a sequence.
-  void store(size_t layer, int64_t sequence, int64_t position, const Tensor& qkv, int64_t token) {
-    const size_t bytes = static_cast<size_t>(row_) * size_of(dtype_);
-    const auto* source = static_cast<const char*>(qkv.raw()) + static_cast<size_t>(token) * 3 * bytes;
-    std::memcpy(keys_[layer].view()[sequence][position].raw(), source + bytes, bytes);
-    std::memcpy(values_[layer].view()[sequence][position].raw(), source + 2 * bytes, bytes);
+  // Where a sequence's position is: a row of all.
+  int32_t slot(int64_t sequence, int64_t position) const { return static_cast<int32_t>(sequence * max_length_ + position); }
+  // Puts the keys and values of qkv [n, 3, a, d] into slots [n].
+  void store(const Context& context, size_t layer, const Tensor& qkv, const Tensor& slots) const {
+    const int64_t h = qkv.dim(2) * qkv.dim(3);
+    const Tensor rows = qkv.reshape({qkv.dim(0), 3 * h});
+    scatter_rows(context, rows.narrow(1, h, h), slots, 0, false, keys(layer).reshape({-1, h}));
+    scatter_rows(context, rows.narrow(1, 2 * h, h), slots, 0, false, values(layer).reshape({-1, h}));
   }
   int64_t max_length() const { return max_length_; }
   const Tensor& keys(size_t layer) const { return keys_[layer].view(); }
   const Tensor& values(size_t layer) const { return values_[layer].view(); }
 
  private:
-  int64_t row_, max_length_;
-  DType dtype_;
+  int64_t max_length_;
   std::vector<OwnedTensor> keys_, values_;
+};
+
+// The tokens of a pass.
+struct PassTokens {
+  std::vector<int32_t> tokens, positions, slots;  // slots: where each one's keys and values go
 };
 
 // The model's temporaries for passes of up to n tokens.
 class Pass {
  public:
-  Pass(const Gpt& model, int64_t n) : model_(model) {
-    Arena measured;
+  Pass(const Gpt& model, const Context& context, int64_t n) : model_(model), context_(context) {
+    Arena measured(context.device);
     allocate(n, measured);
-    arena_ = std::make_unique<Arena>("generation", measured.peak());
+    arena_ = std::make_unique<Arena>("generation", measured.peak(), context.device);
     allocate(n, *arena_);
   }
 
-  // Runs the layers over tokens at positions. attend(layer, stash, free) fills stash.attention from
-  // stash.qkv; `free` [n, h] is memory it may use. Returns the last layer's output [n, h].
+  // Runs the layers over tokens at positions, keeping their keys and values. attend(layer, stash, free) fills
+  // stash.attention from stash.qkv; `free` [n, h] is memory it may use. Returns the last layer's output [n, h].
   template <typename Attend>
-  Tensor run(const std::vector<int32_t>& tokens, const std::vector<int32_t>& positions, Attend&& attend) {
-    const auto n = static_cast<int64_t>(tokens.size());
+  Tensor run(const PassTokens& tokens, const KeyValueCache& cache, Attend&& attend) {
+    const auto n = static_cast<int64_t>(tokens.tokens.size());
     MicroBatch batch;
-    batch.tokens = {const_cast<int32_t*>(tokens.data()), {n}, DType::i32};
-    batch.positions = {const_cast<int32_t*>(positions.data()), {n}, DType::i32};
+    batch.tokens = upload(tokens.tokens, tokens_);
+    batch.positions = upload(tokens.positions, positions_);
     batch.layout.training = false;
+    const Tensor slots = upload(tokens.slots, slots_);
     StageWorkspace workspace;
     workspace.block = first_rows(workspace_, n);
     const BlockStash& stash = workspace.block.recomputed;
@@ -77,6 +85,7 @@ class Pass {
     model_.embed(context_, batch, {}, workspace, x);
     for (int64_t layer = 0; layer < model_.part().num_layers; ++layer) {
       model_.block(layer).project_qkv(context_, x, stash, workspace.block);
+      cache.store(context_, static_cast<size_t>(layer), stash.qkv, slots);
       attend(static_cast<size_t>(layer), stash, workspace.block.partial);
       model_.block(layer).finish(context_, batch.layout, x, stash, workspace.block, y);
       std::swap(x, y);
@@ -84,14 +93,28 @@ class Pass {
     return x;
   }
 
-  const Context& context() const { return context_; }
+  // Rows [m] of a result of run(), together [m, h].
+  Tensor rows(const Tensor& hidden, const std::vector<int32_t>& numbers) {
+    const auto m = static_cast<int64_t>(numbers.size());
+    const Tensor& other = hidden.raw() == hidden_[0].raw() ? hidden_[1] : hidden_[0];
+    const Tensor gathered = other.narrow(0, 0, m);
+    embedding_forward(context_, upload(numbers, tokens_), hidden, 0, gathered);
+    return gathered;
+  }
 
  private:
+  static Tensor upload(const std::vector<int32_t>& values, const Tensor& memory) {
+    const auto n = static_cast<int64_t>(values.size());
+    const Tensor to = memory.narrow(0, 0, n);
+    copy_between_devices({const_cast<int32_t*>(values.data()), {n}, DType::i32}, to);
+    return to;
+  }
   void allocate(int64_t n, Arena& arena) {
     const ModelConfig& config = model_.config();
     const DType dtype = model_.parameters().compute_type();
     workspace_ = TransformerBlock::allocate_workspace(config.block(), {}, Recompute::full, dtype, n, false, arena);
     for (Tensor& x : hidden_) x = arena.allocate({n, config.hidden_size}, dtype);
+    for (Tensor* ids : {&tokens_, &positions_, &slots_}) *ids = arena.allocate({n}, DType::i32);
   }
   static BlockWorkspace first_rows(const BlockWorkspace& w, int64_t n) {
     const auto head = [n](const Tensor& x) { return x.narrow(0, 0, n); };
@@ -104,7 +127,7 @@ class Pass {
     t.attention_norm = head(s.attention_norm);
     t.qkv = head(s.qkv);
     t.attention = head(s.attention);
-    t.lse = Tensor(s.lse.raw(), {s.lse.dim(0), n}, DType::f32);
+    t.lse = Tensor(s.lse.raw(), {s.lse.dim(0), n}, DType::f32, s.lse.device());
     t.residual = head(s.residual);
     t.mlp_norm_mean = head(s.mlp_norm_mean);
     t.mlp_norm_rstd = head(s.mlp_norm_rstd);
@@ -119,33 +142,42 @@ class Pass {
   std::unique_ptr<Arena> arena_;
   BlockWorkspace workspace_;
   Tensor hidden_[2];
+  Tensor tokens_, positions_, slots_;
 };
 
-// Logits of one row of the last layer's output, in f32.
+// Logits of rows of the last layer's output, in f32 and in the host's memory.
 class Head {
  public:
-  explicit Head(const Gpt& model)
-      : model_(model),
-        norm_({1, model.config().hidden_size}, model.parameters().compute_type()),
-        raw_({1, model.config().padded_vocab_size()}, model.parameters().compute_type()),
-        logits_({1, model.config().padded_vocab_size()}, DType::f32) {}
+  static constexpr int64_t kRows = 64;  // at a time
+  Head(const Gpt& model, const Context& context, int64_t rows)
+      : model_(model), context_(context) {
+    const int64_t v = model.config().padded_vocab_size();
+    const DType dtype = model.parameters().compute_type();
+    norm_ = OwnedTensor({rows, model.config().hidden_size}, dtype, context.device);
+    raw_ = OwnedTensor({rows, v}, dtype, context.device);
+    logits_ = OwnedTensor({rows, v}, DType::f32, context.device);
+    on_host_ = context.device.on_host() ? logits_.view() : (copy_ = OwnedTensor({rows, v}, DType::f32)).view();
+  }
 
-  std::span<float> operator()(const Context& context, const Tensor& hidden, int64_t row) const {
-    model_.logits(context, hidden.narrow(0, row, 1), norm_, raw_);
-    convert(context, raw_, logits_);
-    return logits_.span<float>().first(static_cast<size_t>(model_.config().vocab_size));
+  // hidden [m, h]; what is returned counts until the next call.
+  std::vector<std::span<float>> operator()(const Tensor& hidden) const {
+    const int64_t m = hidden.dim(0), v = logits_.view().dim(1);
+    const auto first = [m](const Tensor& x) { return x.narrow(0, 0, m); };
+    model_.logits(context_, hidden, first(norm_), first(raw_));
+    convert(context_, first(raw_), first(logits_));
+    copy_between_devices(first(logits_), first(on_host_));
+    std::vector<std::span<float>> rows;
+    for (int64_t i = 0; i < m; ++i)
+      rows.push_back({on_host_.data<float>() + i * v, static_cast<size_t>(model_.config().vocab_size)});
+    return rows;
   }
 
  private:
   const Gpt& model_;
-  OwnedTensor norm_, raw_, logits_;
+  const Context context_;
+  OwnedTensor norm_, raw_, logits_, copy_;
+  Tensor on_host_;
 };
-
-// Copies the queries of qkv [n, 3, a, d] to q [n, a, d].
-void copy_queries(const Tensor& qkv, const Tensor& q) {
-  const size_t bytes = q[0].bytes();
-  for (int64_t i = 0; i < q.dim(0); ++i) std::memcpy(q[i].raw(), qkv[i].raw(), bytes);
-}
 
 // Where the first stop string begins in `text`, or npos.
 size_t find_stop(const std::string& text, const std::vector<std::string>& stops) {
@@ -167,15 +199,15 @@ size_t possible_stop(const std::string& text, const std::vector<std::string>& st
 // One call of generate().
 class Run {
  public:
-  Run(const Gpt& model, const Tokenizer& tokenizer, const GenerateOptions& options,
+  Run(const Gpt& model, const Tokenizer& tokenizer, const Context& context, const GenerateOptions& options,
       const std::function<void(size_t, std::string_view)>& on_text)
       : model_(model),
+        context_(context),
         tokenizer_(tokenizer),
         options_(options),
         on_text_(on_text),
         eod_(tokenizer.special_tokens().eod),
-        scale_(1.0f / std::sqrt(static_cast<float>(model.config().block().head_dim()))),
-        head_(model) {}
+        scale_(1.0f / std::sqrt(static_cast<float>(model.config().block().head_dim()))) {}
 
   std::vector<Generation> operator()(const std::vector<std::string>& prompts) {
     for (const std::string& prompt : prompts) add(prompt);
@@ -183,9 +215,9 @@ class Run {
       int64_t longest = 0;
       for (const Sequence& s : sequences_)
         longest = std::max(longest, static_cast<int64_t>(s.tokens.size()) + options_.max_tokens);
-      KeyValueCache cache(model_.config(), model_.parameters().compute_type(),
-                          static_cast<int64_t>(sequences_.size()),
-                          std::min(longest, model_.config().max_positions));
+      const auto count = static_cast<int64_t>(sequences_.size());
+      const KeyValueCache cache(model_, count, std::min(longest, model_.config().max_positions));
+      head_ = std::make_unique<Head>(model_, context_, std::min(count, Head::kRows));
       read_prompts(cache);
       grow(cache);
     }
@@ -213,73 +245,87 @@ class Run {
   }
 
   // The prompts, as many in one packed pass as fit kPrefillTokens; draws each one's first token.
-  void read_prompts(KeyValueCache& cache) {
+  void read_prompts(const KeyValueCache& cache) {
     int64_t longest = 0, total = 0;
     for (const Sequence& s : sequences_) {
       longest = std::max(longest, static_cast<int64_t>(s.tokens.size()));
       total += static_cast<int64_t>(s.tokens.size());
     }
     const int64_t capacity = std::max(longest, std::min(total, kPrefillTokens));
-    Pass pass(model_, capacity);
+    Pass pass(model_, context_, capacity);
     for (size_t begin = 0; begin < sequences_.size();) begin = read_some(pass, cache, begin, capacity);
   }
 
   // Packs prompts from `begin` on; returns the first that did not fit.
-  size_t read_some(Pass& pass, KeyValueCache& cache, size_t begin, int64_t capacity) {
-    std::vector<int32_t> tokens, positions;
+  size_t read_some(Pass& pass, const KeyValueCache& cache, size_t begin, int64_t capacity) {
+    PassTokens packed;
     std::vector<Span> spans;
+    std::vector<size_t> sequences;
+    std::vector<int32_t> last;
     size_t end = begin;
     for (; end < sequences_.size(); ++end) {
       const std::vector<int32_t>& prompt = sequences_[end].tokens;
-      if (static_cast<int64_t>(tokens.size() + prompt.size()) > capacity) break;
-      spans.push_back({static_cast<int64_t>(tokens.size()), static_cast<int64_t>(prompt.size())});
-      for (size_t j = 0; j < prompt.size(); ++j) positions.push_back(static_cast<int32_t>(j));
-      tokens.insert(tokens.end(), prompt.begin(), prompt.end());
+      if (static_cast<int64_t>(packed.tokens.size() + prompt.size()) > capacity) break;
+      spans.push_back({static_cast<int64_t>(packed.tokens.size()), static_cast<int64_t>(prompt.size())});
+      for (int64_t j = 0; j < std::ssize(prompt); ++j) {
+        packed.positions.push_back(static_cast<int32_t>(j));
+        packed.slots.push_back(cache.slot(static_cast<int64_t>(end), j));
+      }
+      packed.tokens.insert(packed.tokens.end(), prompt.begin(), prompt.end());
+      sequences.push_back(end);
+      last.push_back(static_cast<int32_t>(packed.tokens.size()) - 1);
     }
     AttentionOptions attention;
     attention.scale = scale_;
-    const Tensor hidden = pass.run(tokens, positions, [&](size_t layer, const BlockStash& stash, const Tensor&) {
-      attention_forward(pass.context(), stash.qkv, spans, attention, stash.attention, stash.lse);
-      for (size_t i = 0; i < spans.size(); ++i)
-        for (int64_t j = 0; j < spans[i].length; ++j)
-          cache.store(layer, static_cast<int64_t>(begin + i), j, stash.qkv, spans[i].start + j);
+    const Tensor hidden = pass.run(packed, cache, [&](size_t, const BlockStash& stash, const Tensor&) {
+      attention_forward(context_, stash.qkv, spans, attention, stash.attention, stash.lse);
     });
-    for (size_t i = 0; i < spans.size(); ++i)
-      advance(begin + i, pass.context(), hidden, spans[i].start + spans[i].length - 1);
+    draw(pass, hidden, sequences, last);
     return end;
   }
 
   // One token of every sequence at a time, until all are done. A finished sequence is carried along
   // unchanged; its result is not looked at.
-  void grow(KeyValueCache& cache) {
-    const auto count = static_cast<int64_t>(sequences_.size());
-    Pass pass(model_, count);
-    std::vector<int32_t> tokens(sequences_.size()), positions(sequences_.size());
-    std::vector<int64_t> lengths(sequences_.size());
+  void grow(const KeyValueCache& cache) {
+    const size_t count = sequences_.size();
+    Pass pass(model_, context_, static_cast<int64_t>(count));
+    PassTokens newest{std::vector<int32_t>(count), std::vector<int32_t>(count), std::vector<int32_t>(count)};
+    std::vector<int64_t> lengths(count);
     while (std::ranges::any_of(sequences_, [](const Sequence& s) { return !s.done; })) {
-      for (size_t i = 0; i < sequences_.size(); ++i) {
-        tokens[i] = sequences_[i].tokens.back();
+      std::vector<size_t> growing;
+      std::vector<int32_t> rows;
+      for (size_t i = 0; i < count; ++i) {
+        newest.tokens[i] = sequences_[i].tokens.back();
         lengths[i] = std::min(static_cast<int64_t>(sequences_[i].tokens.size()), cache.max_length());
-        positions[i] = static_cast<int32_t>(lengths[i] - 1);
+        newest.positions[i] = static_cast<int32_t>(lengths[i] - 1);
+        newest.slots[i] = cache.slot(static_cast<int64_t>(i), lengths[i] - 1);
+        if (!sequences_[i].done) growing.push_back(i), rows.push_back(static_cast<int32_t>(i));
       }
-      const Tensor hidden = pass.run(tokens, positions, [&](size_t layer, const BlockStash& stash, const Tensor& free) {
-        for (int64_t i = 0; i < count; ++i)
-          cache.store(layer, i, positions[static_cast<size_t>(i)], stash.qkv, i);
-        const Tensor queries = free.reshape(stash.attention.shape());
-        copy_queries(stash.qkv, queries);
-        attention_decode(pass.context(), queries, cache.keys(layer), cache.values(layer), lengths, scale_,
-                         stash.attention);
+      const Tensor hidden = pass.run(newest, cache, [&](size_t layer, const BlockStash& stash, const Tensor& free) {
+        const int64_t n = free.dim(0), h = free.dim(1);
+        convert(context_, stash.qkv.reshape({n, 3 * h}).narrow(1, 0, h), free);
+        attention_decode(context_, free.reshape(stash.attention.shape()), cache.keys(layer), cache.values(layer), lengths,
+                         scale_, stash.attention);
       });
-      for (size_t i = 0; i < sequences_.size(); ++i)
-        if (!sequences_[i].done) advance(i, pass.context(), hidden, static_cast<int64_t>(i));
+      draw(pass, hidden, growing, rows);
     }
   }
 
-  // Draws the next token of sequence i from row `row` of the last layer's output.
-  void advance(size_t i, const Context& context, const Tensor& hidden, int64_t row) {
+  // Draws the next token of some sequences, each from its row of the last layer's output.
+  void draw(Pass& pass, const Tensor& hidden, const std::vector<size_t>& sequences, const std::vector<int32_t>& rows) {
+    constexpr auto kAtATime = static_cast<size_t>(Head::kRows);
+    for (size_t begin = 0; begin < rows.size(); begin += kAtATime) {
+      const auto first = rows.begin() + static_cast<std::ptrdiff_t>(begin);
+      const size_t count = std::min(kAtATime, rows.size() - begin);
+      const auto logits = (*head_)(pass.rows(hidden, {first, first + static_cast<std::ptrdiff_t>(count)}));
+      for (size_t i = 0; i < count; ++i) advance(sequences[begin + i], logits[i]);
+    }
+  }
+
+  void advance(size_t i, std::span<float> logits) {
     Sequence& s = sequences_[i];
     Generation& made = s.generation;
-    const SampledToken next = sample_token(head_(context, hidden, row), s.tokens, options_.sampling, s.random);
+    const SampledToken next = sample_token(logits, s.tokens, options_.sampling, s.random);
     if (options_.stop_at_end_of_document && eod_ && next.token == *eod_) return finish(i, "end of document");
     s.tokens.push_back(next.token);
     made.tokens.push_back(next.token);
@@ -314,18 +360,20 @@ class Run {
   }
 
   const Gpt& model_;
+  const Context context_;
   const Tokenizer& tokenizer_;
   const GenerateOptions& options_;
   const std::function<void(size_t, std::string_view)>& on_text_;
   const std::optional<int32_t> eod_;
   const float scale_;
-  const Head head_;
+  std::unique_ptr<Head> head_;
   std::vector<Sequence> sequences_;
 };
 
 }  // namespace
 
-Generator::Generator(const Gpt& model, const Tokenizer& tokenizer) : model_(model), tokenizer_(tokenizer) {
+Generator::Generator(const Gpt& model, const Tokenizer& tokenizer, const Context& context)
+    : model_(model), tokenizer_(tokenizer), context_(context) {
   check(tokenizer.vocab_size() <= model.config().padded_vocab_size(),
         "the tokenizer has {} tokens and the model only {}: they do not belong together",
         tokenizer.vocab_size(), model.config().vocab_size);
@@ -334,7 +382,7 @@ Generator::Generator(const Gpt& model, const Tokenizer& tokenizer) : model_(mode
 std::vector<Generation> Generator::generate(
     const std::vector<std::string>& prompts, const GenerateOptions& options,
     const std::function<void(size_t, std::string_view)>& on_text) const {
-  return Run(model_, tokenizer_, options, on_text)(prompts);
+  return Run(model_, tokenizer_, context_, options, on_text)(prompts);
 }
 
 }  // namespace triax

@@ -1,5 +1,5 @@
 // Text from a GPT: prompts are read in one packed pass, then every sequence grows a token at a time
-// against its key-value cache.
+// against its key-value cache, all together.
 #pragma once
 
 #include <functional>
@@ -29,7 +29,8 @@ struct Generation {
 
 class Generator {
  public:
-  Generator(const Gpt& model, const Tokenizer& tokenizer);
+  // `context`: of the device that the model is on.
+  Generator(const Gpt& model, const Tokenizer& tokenizer, const Context& context = {});
 
   // One generation per prompt. on_text(i, text) is called with each new piece of whole characters of
   // sequence i as it becomes certain (text that may become part of a stop string is held back).
@@ -41,6 +42,7 @@ class Generator {
  private:
   const Gpt& model_;
   const Tokenizer& tokenizer_;
+  Context context_;
 };
 
 }  // namespace triax

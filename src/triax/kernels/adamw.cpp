@@ -7,25 +7,21 @@
 
 namespace triax {
 
-void adamw_update(const Context& context, const AdamWStep& step, const Tensor& param,
-                  const Tensor& grad, const Tensor& m, const Tensor& v, const Tensor& copy) {
+void adamw_update(const Context& context, const AdamWStep& step, std::span<const AdamWRange> ranges) {
   constexpr auto op = "adamw_update";
-  const Shape shape{param.numel()};
-  require(context, {op, "param", param}, shape, DType::f32);
-  require(context, {op, "grad", grad}, shape, DType::f32);
-  require(context, {op, "m", m}, shape, DType::f32);
-  require(context, {op, "v", v}, shape, DType::f32);
-  for (const auto& [name, tensor] :
-       {std::pair<const char*, const Tensor&>{"param", param}, {"grad", grad}, {"m", m}, {"v", v}})
-    require_contiguous({op, name, tensor});
-  if (copy.defined()) {
-    check(copy.dtype() == DType::bf16 || copy.dtype() == DType::f16,
-          "{}: copy must be bf16 or f16, not {}", op, name_of(copy.dtype()));
-    require(context, {op, "copy", copy}, shape, copy.dtype());
-    require_contiguous({op, "copy", copy});
-  }
   check(step.step >= 1, "{}: steps are counted from 1, not {}", op, step.step);
-  dispatch(context, op, cpu::adamw_update, &DeviceOperations::adamw_update, step, param, grad, m, v, copy);
+  for (const AdamWRange& range : ranges) {
+    const Shape shape{range.param.numel()};
+    for (const Argument& argument : {Argument{op, "param", range.param}, {op, "grad", range.grad}, {op, "m", range.m}, {op, "v", range.v}}) {
+      require(context, argument, shape, DType::f32);
+      require_contiguous(argument);
+    }
+    if (!range.copy.defined()) continue;
+    require_compute_type({op, "copy", range.copy});
+    require(context, {op, "copy", range.copy}, shape, range.copy.dtype());
+    require_contiguous({op, "copy", range.copy});
+  }
+  dispatch(context, op, cpu::adamw_update, &DeviceOperations::adamw_update, step, ranges);
 }
 
 }  // namespace triax

@@ -24,4 +24,11 @@ std::unique_ptr<DeviceQueue> make_queue(Device device) {
 }
 #endif
 
+std::unique_ptr<DeviceQueue> make_queue(Device device, std::string_view option, std::string_view cpu_option) {
+  if (device.kind == Device::Kind::cuda)
+    if (const GpuList list = find_gpus(); list.gpus.empty())
+      fail("{}: no GPU can be used here: {}. Use {}, or another machine", option, list.reason, cpu_option);
+  return make_queue(device);
+}
+
 }  // namespace triax

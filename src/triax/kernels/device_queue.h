@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "triax/kernels/context.h"
 
@@ -18,6 +19,7 @@ struct Product {
     bias,           // + bias [n]
     gelu,           // pre = product + bias; gelu_tanh(pre)
     gelu_gradient,  // product * gelu_tanh'(pre)
+    bias_gradient,  // product; and bias [m], which is f32, += sums over k of a, which is given transposed
   };
   bool transpose_a = false, transpose_b = false;
   Tensor a, b;
@@ -39,6 +41,7 @@ class DeviceQueue {
 
   const DeviceOperations* operations = nullptr;
   Device device;
+  bool tf32 = false;        // products of f32 may round their operands to 10 bits
   void* stream = nullptr;   // cudaStream_t
   void* scratch = nullptr;  // of the operations that run on this stream
   size_t scratch_bytes = 0;
@@ -49,5 +52,8 @@ class DeviceQueue {
 size_t queue_bytes(Device device);
 // None for a CPU. Throws Error saying why where the device cannot be had.
 std::unique_ptr<DeviceQueue> make_queue(Device device);
+// The same for a user who asked for the device by `option`, and could have asked for the CPU by `cpu_option`:
+// "--device cuda", "--device cpu".
+std::unique_ptr<DeviceQueue> make_queue(Device device, std::string_view option, std::string_view cpu_option);
 
 }  // namespace triax

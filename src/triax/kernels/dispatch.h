@@ -29,6 +29,8 @@ struct DeviceOperations {
   decltype(&triax::weighted_sum) weighted_sum;
   decltype(&triax::activation_forward) activation_forward;
   decltype(&triax::activation_backward) activation_backward;
+  decltype(&triax::tanh_forward) tanh_forward;
+  decltype(&triax::tanh_backward) tanh_backward;
   decltype(&triax::bias_dropout_residual_forward) bias_dropout_residual_forward;
   decltype(&triax::bias_dropout_residual_backward) bias_dropout_residual_backward;
   decltype(&triax::convert) convert;
@@ -39,6 +41,7 @@ struct DeviceOperations {
   decltype(&triax::sums_of_squares) sums_of_squares;
   decltype(&triax::embedding_forward) embedding_forward;
   decltype(&triax::embedding_backward) embedding_backward;
+  decltype(&triax::scatter_rows) scatter_rows;
   decltype(&triax::position_dropout_forward) position_dropout_forward;
   decltype(&triax::position_dropout_backward) position_dropout_backward;
   decltype(&triax::layernorm_forward) layernorm_forward;

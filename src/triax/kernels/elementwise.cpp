@@ -40,6 +40,23 @@ void activation_backward(const Context& context, Activation activation, const Te
   dispatch(context, op, cpu::activation_backward, &DeviceOperations::activation_backward, activation, x, dy, dx);
 }
 
+void tanh_forward(const Context& context, const Tensor& x, const Tensor& y) {
+  constexpr auto op = "tanh_forward";
+  require_compute_type({op, "x", x});
+  require_like(context, {op, "x", x}, x);
+  require_like(context, {op, "y", y}, x);
+  dispatch(context, op, cpu::tanh_forward, &DeviceOperations::tanh_forward, x, y);
+}
+
+void tanh_backward(const Context& context, const Tensor& y, const Tensor& dy, const Tensor& dx) {
+  constexpr auto op = "tanh_backward";
+  require_compute_type({op, "y", y});
+  require_like(context, {op, "y", y}, y);
+  require_like(context, {op, "dy", dy}, y);
+  require_like(context, {op, "dx", dx}, y);
+  dispatch(context, op, cpu::tanh_backward, &DeviceOperations::tanh_backward, y, dy, dx);
+}
+
 void bias_dropout_residual_forward(const Context& context, const Tensor& x, const Tensor& bias,
                                    const Tensor& residual, const Dropout& dropout,
                                    const Tensor& out) {

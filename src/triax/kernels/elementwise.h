@@ -16,6 +16,11 @@ void activation_forward(const Context& context, Activation activation, const Ten
 void activation_backward(const Context& context, Activation activation, const Tensor& x,
                          const Tensor& dy, const Tensor& dx);
 
+// y = tanh(x); y may be x.
+void tanh_forward(const Context& context, const Tensor& x, const Tensor& y);
+// dx = dy * (1 - y^2), of y = tanh(x); dx may be dy.
+void tanh_backward(const Context& context, const Tensor& y, const Tensor& dy, const Tensor& dx);
+
 // out [n, h] = residual + dropout(x + bias). bias [h] and residual [n, h] may be undefined (zero);
 // out may be x or residual.
 void bias_dropout_residual_forward(const Context& context, const Tensor& x, const Tensor& bias,

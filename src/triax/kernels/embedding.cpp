@@ -45,6 +45,15 @@ void embedding_backward(const Context& context, const Tensor& dout, const Tensor
   dispatch(context, op, cpu::embedding_backward, &DeviceOperations::embedding_backward, dout, ids, vocab_start, dtable);
 }
 
+void scatter_rows(const Context& context, const Tensor& values, const Tensor& rows, int64_t first_row, bool accumulate,
+                  const Tensor& table) {
+  constexpr auto op = "scatter_rows";
+  require(context, {op, "rows", rows}, {rows.numel()}, DType::i32);
+  require_activations(context, {op, "values", values}, rows.numel());
+  require_table(context, {op, "table", table}, values.dim(1), values.dtype());
+  dispatch(context, op, cpu::scatter_rows, &DeviceOperations::scatter_rows, values, rows, first_row, accumulate, table);
+}
+
 void position_dropout_forward(const Context& context, const Tensor& positions, const Tensor& table,
                               const Dropout& dropout, const Tensor& x) {
   constexpr auto op = "position_dropout_forward";

@@ -14,6 +14,11 @@ void embedding_forward(const Context& context, const Tensor& ids, const Tensor& 
 void embedding_backward(const Context& context, const Tensor& dout, const Tensor& ids,
                         int64_t vocab_start, const Tensor& dtable);
 
+// table[rows - first_row] = values [m, h], or += with `accumulate`, for those rows that the table has; no row is given
+// twice. One compute type.
+void scatter_rows(const Context& context, const Tensor& values, const Tensor& rows, int64_t first_row, bool accumulate,
+                  const Tensor& table);
+
 // x [n, h] = dropout(x + table[positions]), in place; positions i32 [n].
 void position_dropout_forward(const Context& context, const Tensor& positions, const Tensor& table,
                               const Dropout& dropout, const Tensor& x);

@@ -6,6 +6,7 @@
 #include "triax/base/error.h"
 #include "triax/kernels/elementwise.h"
 #include "triax/kernels/embedding.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -61,28 +62,25 @@ StageLoss Bert::head_forward(const Context& context, const MicroBatch& batch, fl
 
 // values [m, h] become the given rows' gradient, on the rank that has them: no row is given twice.
 void Bert::add_rows(const Context& context, const Tensor& rows, const Tensor& values, int64_t n, const Tensor& gradient) const {
-  const int64_t first = shape_.parallel.first_row(n), count = gradient.dim(0);
-  for (int64_t i = 0; i < rows.numel(); ++i) {
-    const int64_t row = rows.data<int32_t>()[i] - first;
-    if (row >= 0 && row < count) add_scaled(context, 1.0f, values.narrow(0, i, 1), gradient.narrow(0, row, 1));
-  }
+  scatter_rows(context, values, rows, shape_.parallel.first_row(n), true, gradient);
 }
 
 void Bert::pool(const Context& context, const MicroBatch& batch, const Tensor& hidden, const Tensor& rows, const Tensor& first,
                 const Tensor& pooled, const Tensor& tanh) const {
-  for (int64_t i = 0; i < rows.numel(); ++i)
-    rows.data<int32_t>()[i] = static_cast<int32_t>(batch.layout.spans[static_cast<size_t>(i)].start);
+  std::vector<int32_t> starts;
+  for (const Span& span : batch.layout.spans.first(static_cast<size_t>(rows.numel()))) starts.push_back(static_cast<int32_t>(span.start));
+  copy_between_devices(read_only(starts), rows);
   embedding_forward(context, rows, hidden, 0, first);
   linear_forward(context, first, weight(layout_.pooler_weight), weight(layout_.pooler_bias), pooled);
   convert(context, pooled, tanh);
-  for (float& x : tanh.span<float>()) x = std::tanh(x);
+  tanh_forward(context, tanh, tanh);
   convert(context, tanh, pooled);
 }
 
 void Bert::pool_backward(const Context& context, const Tensor& pooled, const Tensor& rows, const Tensor& first, const Tensor& tanh,
                          const Tensor& scratch, int64_t n, const Tensor& gradient) const {
   convert(context, pooled, scratch);
-  for (int64_t i = 0; i < scratch.numel(); ++i) scratch.data<float>()[i] *= 1 - tanh.data<float>()[i] * tanh.data<float>()[i];
+  tanh_backward(context, tanh, scratch, scratch);
   convert(context, scratch, pooled);
   linear_backward_weight(context, pooled, first, gradient_of(layout_.pooler_weight), gradient_of(layout_.pooler_bias));
   linear_backward_input(context, pooled, weight(layout_.pooler_weight), first);

@@ -7,6 +7,7 @@
 #include "triax/kernels/embedding.h"
 #include "triax/kernels/layernorm.h"
 #include "triax/models/bert.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -31,16 +32,21 @@ double Bert::masked_loss(const Context& context, const MicroBatch& batch, const 
   need(layout_.token_unit);
   if (with_gradient) need_gradients(layout_.masked_unit), need_gradients(layout_.token_unit);
   double loss = 0;
+  std::vector<int32_t> rows, labels;
+  std::vector<float> shares;
   for (size_t row = 0; row < weights.size();) {
-    int64_t count = 0;
-    for (; row < weights.size() && count < w.rows.numel(); ++row) {
+    rows.clear(), labels.clear(), shares.clear();
+    for (; row < weights.size() && std::ssize(rows) < w.rows.numel(); ++row) {
       if (weights[row] == 0) continue;
-      w.rows.data<int32_t>()[count] = static_cast<int32_t>(row);
-      w.targets.data<int32_t>()[count] = targets[row];
-      w.weights.data<float>()[count++] = weights[row];
+      rows.push_back(static_cast<int32_t>(row)), labels.push_back(targets[row]), shares.push_back(weights[row]);
     }
-    if (count == 0) break;
-    loss += masked_chunk(context, hidden, loss_scale, first_masked(w, count), workspace.head, with_gradient ? stash.gradient : Tensor{});
+    if (rows.empty()) break;
+    const int64_t count = std::ssize(rows);
+    const BertHeadWorkspace chunk = first_masked(w, count);
+    copy_between_devices({rows.data(), {count}, DType::i32}, chunk.rows);
+    copy_between_devices({labels.data(), {count}, DType::i32}, chunk.targets);
+    copy_between_devices({shares.data(), {count}, DType::f32}, chunk.weights);
+    loss += masked_chunk(context, hidden, loss_scale, chunk, workspace.head, with_gradient ? stash.gradient : Tensor{});
   }
   if (with_gradient) added_gradients(layout_.masked_unit), added_gradients(layout_.token_unit);
   return loss;

@@ -7,8 +7,9 @@
 namespace triax {
 
 // A whole model on one rank, for generation.
-inline StageShape whole_gpt(const ModelConfig& config, DType compute_type) {
-  return {config, {.first_layer = 0, .num_layers = config.num_layers}, {}, Recompute::full, compute_type};
+inline StageShape whole_gpt(const ModelConfig& config, DType compute_type, Device device = {}) {
+  return {.config = config, .part = {.first_layer = 0, .num_layers = config.num_layers}, .parallel = {},
+          .recompute = Recompute::full, .compute_type = compute_type, .device = device};
 }
 
 class Gpt final : public StageModel {

@@ -20,7 +20,7 @@ struct ModelPart {
 };
 
 struct MicroBatch {
-  Tensor tokens, positions, targets;  // i32 [n]
+  Tensor tokens, positions, targets;  // i32 [n]; of a BERT, targets and weights are in the host's memory: few rows have any
   Tensor types;                       // i32 [n]; of a BERT, as what follows
   Tensor weights;                     // f32 [n] share of each token's loss in the step's loss
   Tensor order, order_weights;        // i32, f32 [spans]: were the texts exchanged; share in the step's loss

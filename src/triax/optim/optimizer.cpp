@@ -50,21 +50,21 @@ void Optimizer::step(const Context& context, double learning_rate, double gradie
 
 void Optimizer::step(const Context& context, std::span<const double> learning_rates, double gradient_scale) {
   ++steps_done_;
-  for (const OwnedRange& range : parameters_->owned()) {
-    const AdamWStep step{.learning_rate = static_cast<float>(learning_rates[static_cast<size_t>(range.unit)]),
-                         .beta1 = static_cast<float>(config_.beta1),
-                         .beta2 = static_cast<float>(config_.beta2),
-                         .epsilon = static_cast<float>(config_.epsilon),
-                         .weight_decay = static_cast<float>(range.matrices ? config_.weight_decay : 0),
-                         .step = steps_done_,
-                         .gradient_scale = static_cast<float>(gradient_scale)};
-    const Tensor copy = parameters_->copy(range);
-    const bool same_type = copy.defined() && copy.dtype() == DType::f32;
-    adamw_update(context, step, parameters_->master(range), parameters_->gradient(range),
-                 moment1_at(range.begin, range.size), moment2_at(range.begin, range.size),
-                 same_type ? Tensor{} : copy);
-    if (same_type) convert(context, parameters_->master(range), copy);
-  }
+  const AdamWStep step{.beta1 = static_cast<float>(config_.beta1),
+                       .beta2 = static_cast<float>(config_.beta2),
+                       .epsilon = static_cast<float>(config_.epsilon),
+                       .step = steps_done_,
+                       .gradient_scale = static_cast<float>(gradient_scale)};
+  std::vector<AdamWRange> ranges;
+  for (const OwnedRange& range : parameters_->owned())
+    ranges.push_back({.learning_rate = static_cast<float>(learning_rates[static_cast<size_t>(range.unit)]),
+                      .weight_decay = static_cast<float>(range.matrices ? config_.weight_decay : 0),
+                      .param = parameters_->master(range),
+                      .grad = parameters_->gradient(range),
+                      .m = moment1_at(range.begin, range.size),
+                      .v = moment2_at(range.begin, range.size),
+                      .copy = parameters_->copy(range)});
+  adamw_update(context, step, ranges);
 }
 
 Tensor Optimizer::moment_at(const Buffer& buffer, int64_t begin, int64_t size) const {

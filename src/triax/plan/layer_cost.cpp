@@ -64,7 +64,7 @@ CostShape cost_shape(const StepPlan& plan, const Hardware& hardware) {
 }
 
 int profiled(const StepPlan& plan, const Hardware& hardware) {
-  constexpr const char* kPrecision[] = {"fp32", "bf16", "fp16"};
+  constexpr const char* kPrecision[] = {"fp32", "bf16", "fp16", "tf32"};
   constexpr const char* kRecompute[] = {"none", "selective", "full"};
   const ProfileSpec& f = hardware.profile;
   if (f.hidden_size != plan.model.hidden_size || f.num_heads != plan.model.num_heads || f.ffn_hidden_size != plan.model.ffn_size() ||

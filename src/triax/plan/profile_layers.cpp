@@ -231,7 +231,7 @@ class LayerProfile {
 }  // namespace
 
 void profile_layers(World& world, const RunConfig& run, double seconds, Hardware& hardware) {
-  constexpr const char* kPrecision[] = {"fp32", "bf16", "fp16"};
+  constexpr const char* kPrecision[] = {"fp32", "bf16", "fp16", "tf32"};
   constexpr const char* kRecompute[] = {"none", "selective", "full"};
   ProfileSpec profile;
   profile.hidden_size = run.model.hidden_size, profile.num_heads = run.model.num_heads, profile.ffn_hidden_size = run.model.ffn_size();

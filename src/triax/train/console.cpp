@@ -37,6 +37,14 @@ std::string loss_scale_note(const StepMetrics& m) {
   return note;
 }
 
+std::string gpu_note(const StepMetrics& m) {
+  if (!m.gpu) return {};
+  std::string note = fmt::format("  GPU {:.0f} W {:.0f} C {}", m.gpu->power_watts, m.gpu->temperature,
+                                 format_bytes(static_cast<double>(m.gpu->memory_bytes)));
+  if (!m.gpu->held_back_by.empty()) note += ", held back by " + m.gpu->held_back_by;
+  return note;
+}
+
 std::string extra_note(const StepMetrics& m) {
   std::string note;
   for (const auto& [name, value] : m.extra) note += fmt::format("  {} {:.4f}", name, value);
@@ -65,7 +73,7 @@ std::string step_columns(const StepMetrics& m, double eta_seconds) {
                      step_of_total(m.step, m.total_steps), step_width(m.total_steps), m.loss,
                      m.learning_rate, m.gradient_norm, format_rate(m.tokens_per_second),
                      format_rate(m.model_flops_per_second), percent(m.mfu), m.step_seconds,
-                     m.total_steps > 0 ? format_duration(eta_seconds) : "-", extra_note(m) + loss_scale_note(m));
+                     m.total_steps > 0 ? format_duration(eta_seconds) : "-", extra_note(m) + loss_scale_note(m) + gpu_note(m));
 }
 
 std::string step_sentence(const StepMetrics& m, double eta_seconds) {
@@ -76,7 +84,7 @@ std::string step_sentence(const StepMetrics& m, double eta_seconds) {
       format_rate(m.tokens_per_second), format_rate(m.model_flops_per_second), percent(m.mfu),
       m.step_seconds);
   if (m.total_steps > 0) line += "  ETA " + format_duration(eta_seconds);
-  return line + extra_note(m) + loss_scale_note(m);
+  return line + extra_note(m) + loss_scale_note(m) + gpu_note(m);
 }
 
 std::string validation_line(const ValidationMetrics& m, bool best) {

@@ -50,7 +50,7 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid, std::unique_
         name_of(config_.parallel.schedule));
   if (grid) config_.device = device_of_rank(config_.device.kind, grid->world().local_rank());
   if (!queue_) queue_ = make_queue(config_.device);
-  if (queue_) context_ = queue_->context();
+  if (queue_) queue_->tf32 = config_.precision == Precision::tf32, context_ = queue_->context();
   plan_ = plan_engine(config_, at());
   if (config_.precision == Precision::fp16) scaler_ = LossScaler(config_.loss_scaling);
   const ParallelConfig& parallel = config_.parallel;
@@ -68,7 +68,7 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid, std::unique_
   allocate_workspace(config_, plan_, shapes, buffers, *workspace_arena_);
   gradient_ = buffers.gradient;
   output_ = buffers.output;
-  tokens_ = buffers.tokens, targets_ = buffers.targets, positions_ = buffers.positions, shares_ = buffers.weights;
+  staged_ = buffers.staged;
   const std::vector<Action> list =
       schedule(parallel.schedule, config_.pipeline(config_.max_micro_batches), at().pipeline);
   PipelineBuffers::allocate(list, plan_.message, config_.compute_type(), messages);
@@ -117,7 +117,7 @@ void Engine::set_steps_done(int64_t steps) {
 
 bool Engine::holds_whole_model() const {
   const GridShape& grid = config_.parallel.grid;
-  return config_.device.kind == Device::Kind::cpu && grid.tensor_parallel == 1 && grid.pipeline_parallel == 1 &&
+  return grid.tensor_parallel == 1 && grid.pipeline_parallel == 1 &&
          !chunks_[0]->model->parameters().sharding().weights();
 }
 
@@ -264,16 +264,6 @@ MicroBatch Engine::stage(const TokenBatch& batch) {
   micro.targets = read_only(batch.targets);
   micro.positions = read_only(batch.positions);
   micro.weights = tensor_of(weights_);
-  if (queue_) {
-    // A shorter micro-batch takes the first part of the memory.
-    const auto upload = [](Tensor& from, const Tensor& memory) {
-      const Tensor to = memory.narrow(0, 0, from.numel());
-      copy_between_devices(from, to);
-      from = to;
-    };
-    upload(micro.tokens, tokens_), upload(micro.targets, targets_), upload(micro.positions, positions_);
-    upload(micro.weights, shares_);
-  }
   if (config_.model.is_bert()) {
     const TaskTargets& t = batch.task;
     task_ = {.labels = t.labels, .weights = t.weights, .values = t.values, .starts = t.starts, .ends = t.ends, .choices = t.choices, .masked = {}, .order = {}};
@@ -281,6 +271,19 @@ MicroBatch Engine::stage(const TokenBatch& batch) {
     micro.types = read_only(batch.types);
     micro.order = read_only(batch.order);
     micro.order_weights = tensor_of(order_weights_);
+  }
+  if (queue_) {
+    // A shorter micro-batch takes the first part of the memory; what has none stays in the host's.
+    const auto upload = [](Tensor& from, const Tensor& memory) {
+      if (!memory.defined()) return;
+      const Tensor to = memory.narrow(0, 0, from.numel());
+      copy_between_devices(from, to);
+      from = to;
+    };
+    upload(micro.tokens, staged_.tokens), upload(micro.positions, staged_.positions);
+    upload(micro.targets, staged_.targets), upload(micro.weights, staged_.weights);
+    upload(micro.types, staged_.types);
+    upload(micro.order, staged_.order), upload(micro.order_weights, staged_.order_weights);
   }
   const bool packed = config_.packed_tokens > 0;
   micro.layout = {.spans = batch.spans,

@@ -157,7 +157,7 @@ class Engine : private PipelineWork {
   std::unique_ptr<Arena> activations_, workspace_arena_, message_arena_;
   PipelineBuffers messages_;
   Tensor gradient_, output_;    // [r, h]
-  Tensor tokens_, targets_, positions_, shares_;  // [n] of the micro-batch at work, where the engine is not on the CPU
+  StagedBatch staged_;
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<float> weights_, order_weights_;  // [n], [b] of the micro-batch at work
   BertTargets task_;                            // of the micro-batch at work

@@ -61,13 +61,6 @@ void place_anew(Extent& extent, const Extent& wanted, Arena& arena, Allocate&& a
   extent = {extent.begin, extent.end, wanted.tokens, wanted.sequences, wanted.with_backward};
 }
 
-// What runs on a GPU so far.
-void validate_device(const EngineConfig& config) {
-  if (config.device.kind == Device::Kind::cpu) return;
-  check(!config.model.is_bert(), "train.device = \"cuda\" trains models of model.kind = \"gpt\" only: the heads of a BERT "
-                                 "are computed by the CPU; use train.device = \"cpu\"");
-}
-
 }  // namespace
 
 void validate(const EngineConfig& config) {
@@ -75,7 +68,8 @@ void validate(const EngineConfig& config) {
         "train.sequence_length = {} is longer than model.max_positions = {}; raise the one or lower the other",
         config.sequence_length, config.model.max_positions);
   validate_tensor_parallel(config);
-  validate_device(config);
+  check(config.precision != Precision::tf32 || config.device.kind != Device::Kind::cpu,
+        "train.precision = \"tf32\" is a way of GPUs to multiply and needs train.device = \"cuda\"; a CPU has \"fp32\"");
   const ParallelConfig& parallel = config.parallel;
   check(parallel.virtual_pipeline == 1 || parallel.grid.pipeline_parallel > 1,
         "parallel.virtual_pipeline = {} needs parallel.pipeline_parallel > 1: with one stage there is nothing to interleave",
@@ -157,8 +151,16 @@ void allocate_activations(const EngineConfig& config, const EnginePlan& plan, st
       lay_out(buffers.deferred.back().emplace_back(DeferredPlace{.shape = shapes[c], .extent = next_place(arena), .deferred = {}}), n, arena);
   }
   if (config.device.kind == Device::Kind::cpu) return;
-  for (Tensor* ids : {&buffers.tokens, &buffers.targets, &buffers.positions}) *ids = arena.allocate({n}, DType::i32);
-  buffers.weights = arena.allocate({n}, DType::f32);
+  StagedBatch& staged = buffers.staged;
+  for (Tensor* ids : {&staged.tokens, &staged.positions}) *ids = arena.allocate({n}, DType::i32);
+  if (config.model.is_bert()) {
+    staged.types = arena.allocate({n}, DType::i32);
+    staged.order = arena.allocate({config.micro_batch_size}, DType::i32);
+    staged.order_weights = arena.allocate({config.micro_batch_size}, DType::f32);
+  } else {
+    staged.targets = arena.allocate({n}, DType::i32);
+    staged.weights = arena.allocate({n}, DType::f32);
+  }
 }
 
 void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,

@@ -14,7 +14,7 @@
 
 namespace triax {
 
-enum class Precision { fp32, bf16, fp16 };
+enum class Precision { fp32, bf16, fp16, tf32 };  // tf32: fp32, but for products on a GPU
 
 struct ParallelConfig {
   GridShape grid;  // data_parallel filled in
@@ -113,13 +113,21 @@ void lay_out(StashPlace& place, int64_t n, bool with_backward, Arena& arena);
 void lay_out(DeferredPlace& place, int64_t n, Arena& arena);
 void lay_out(WorkspacePlace& place, int64_t n, int64_t b, bool with_backward, Arena& arena);
 
+// The micro-batch at work in the memory of a device other than the CPU: of a GPT what is to be guessed, of a BERT types and
+// orders besides the tokens.
+struct StagedBatch {
+  Tensor tokens, positions, targets, types;  // i32 [n]
+  Tensor weights;                            // f32 [n]
+  Tensor order, order_weights;               // i32, f32 [b]
+};
+
 // Memory that all chunks of a rank work in.
 struct EngineBuffers {
   std::vector<std::vector<StashPlace>> stashes;      // by chunk
   std::vector<std::vector<DeferredPlace>> deferred;  // by chunk
   std::vector<WorkspacePlace> workspaces;            // by chunk, all in the same memory
   Tensor gradient, output;                         // [r, h]; only with a pipeline
-  Tensor tokens, targets, positions, weights;      // i32, f32 [n] of the micro-batch at work; not on a CPU
+  StagedBatch staged;                              // not on a CPU
 };
 // On a measuring arena tells the sizes. shapes: one for each chunk.
 void allocate_activations(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,

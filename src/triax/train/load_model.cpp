@@ -20,7 +20,7 @@ fs::path find_checkpoint(const fs::path& path) {
 
 }  // namespace
 
-LoadedGpt load_gpt(const fs::path& path, const fs::path& tokenizer, DType compute_type) {
+LoadedGpt load_gpt(const fs::path& path, const fs::path& tokenizer, DType compute_type, const Context& context) {
   LoadedGpt loaded;
   loaded.checkpoint = find_checkpoint(path);
   const CheckpointReader reader(loaded.checkpoint);
@@ -35,8 +35,8 @@ LoadedGpt load_gpt(const fs::path& path, const fs::path& tokenizer, DType comput
   check(!vocabulary.empty(), "{} does not name its vocabulary: give --tokenizer DIR",
         loaded.checkpoint.string());
   loaded.tokenizer = load_tokenizer(vocabulary);
-  loaded.model = std::make_unique<Gpt>(whole_gpt(config.model, compute_type), false);
-  load_checkpoint(reader, {}, loaded.model->parameters());
+  loaded.model = std::make_unique<Gpt>(whole_gpt(config.model, compute_type, context.device), false);
+  load_checkpoint(reader, context, loaded.model->parameters());
   return loaded;
 }
 

@@ -20,9 +20,9 @@ struct LoadedGpt {
 };
 
 // `path`: a checkpoint, or a run's folder (its newest whole checkpoint). `tokenizer` overrides the
-// vocabulary that the checkpoint names. `compute_type`: f32 or bf16.
+// vocabulary that the checkpoint names. `compute_type`: f32 or bf16. `context`: of the device that it is to be on.
 LoadedGpt load_gpt(const std::filesystem::path& path, const std::filesystem::path& tokenizer,
-                   DType compute_type);
+                   DType compute_type, const Context& context = {});
 
 // A BERT that triax pretrained, opened: its shape is known, its weights are still in the files.
 struct SavedBert {

@@ -1,5 +1,6 @@
 #include "triax/train/metrics.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -112,6 +113,10 @@ StepMetrics step_metrics(const Json& object) {
   m.consumed_tokens = integer(object, "consumed_tokens");
   m.loss_scale = number(object, "loss_scale");
   if (const Json* skipped = object.find("skipped")) m.skipped = *skipped == Json(true);
+  if (const auto gpu = object.find("gpu"); gpu && gpu->is_object())
+    m.gpu = GpuFigures{.power_watts = number(*gpu, "power_watts"), .temperature = number(*gpu, "temperature"),
+                       .memory_bytes = static_cast<uint64_t>(std::max<int64_t>(0, integer(*gpu, "memory_bytes"))),
+                       .held_back_by = text(*gpu, "held_back_by")};
   m.extra = extra(object);
   return m;
 }
@@ -153,6 +158,11 @@ void JsonLines::append(const StepMetrics& m) {
                  {"consumed_tokens", m.consumed_tokens}};
   if (m.loss_scale != 0) object["loss_scale"] = m.loss_scale;
   if (m.skipped) object["skipped"] = true;
+  if (m.gpu) {
+    Json& gpu = object["gpu"] = {{"power_watts", m.gpu->power_watts}, {"temperature", m.gpu->temperature},
+                                 {"memory_bytes", static_cast<int64_t>(m.gpu->memory_bytes)}};
+    if (!m.gpu->held_back_by.empty()) gpu["held_back_by"] = m.gpu->held_back_by;
+  }
   add_extra(object, m.extra);
   object["time"] = unix_time();
   file_.append(dump_line(object));

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "triax/tensor/gpu_sensors.h"
 #include "triax/train/append_file.h"
 
 namespace triax {
@@ -26,6 +28,7 @@ struct StepMetrics {
   int64_t consumed_tokens = 0;  // since the start of training, earlier runs included
   double loss_scale = 0;        // 0: the loss is not scaled
   bool skipped = false;         // gradients overflowed: the weights did not change
+  std::optional<GpuFigures> gpu;  // of the first rank, after the step
   std::vector<std::pair<std::string, double>> extra;  // e.g. {"lm_loss", 2.1}, {"order_loss", 0.4}
 };
 

@@ -334,6 +334,9 @@ std::string charts(std::span<const RunRecord> runs) {
                        [](const StepMetrics& m) { return m.mfu; });
   small += small_chart(runs, x, "Loss scale", "", false, 1,
                        [](const StepMetrics& m) { return m.loss_scale; });
+  small += small_chart(runs, x, "GPU power", "W", true, 1, [](const StepMetrics& m) { return m.gpu ? m.gpu->power_watts : kNone; });
+  small += small_chart(runs, x, "GPU temperature", "degrees Celsius", true, 1,
+                       [](const StepMetrics& m) { return m.gpu ? m.gpu->temperature : kNone; });
   return "<h2>Curves</h2>\n" + loss_section(runs, x) + "<div class=\"grid2\">\n" + small +
          extra_charts(runs, x) + "</div>\n";
 }
@@ -464,6 +467,11 @@ std::string remarks(const RunRecord& run, const std::string& who) {
                        train.size()));
   if (skipped > 0)
     remark(fmt::format("{} logged steps were skipped because gradients overflowed.", skipped));
+  std::map<std::string, int64_t> held_back;
+  for (const StepMetrics& m : train)
+    if (m.gpu && !m.gpu->held_back_by.empty()) ++held_back[m.gpu->held_back_by];
+  for (const auto& [reason, steps] : held_back)
+    remark(fmt::format("the GPU was held back by {} in {} of {} logged steps.", reason, steps, train.size()));
   if (run.metrics.damaged_lines > 0) {
     remark(
         fmt::format("{} damaged lines of metrics.jsonl were left out.", run.metrics.damaged_lines));

@@ -150,6 +150,11 @@ void RunRecorder::step(const StepMetrics& m) {
       {"speed/step_seconds", m.step_seconds}};
   if (m.mfu > 0) values.emplace_back("speed/mfu", m.mfu);
   if (m.loss_scale > 0) values.emplace_back("train/loss_scale", m.loss_scale);
+  if (m.gpu) {
+    values.emplace_back("gpu/power_watts", m.gpu->power_watts);
+    values.emplace_back("gpu/temperature", m.gpu->temperature);
+    values.emplace_back("gpu/memory_bytes", static_cast<double>(m.gpu->memory_bytes));
+  }
   for (const auto& [tag, value] : extra) values.emplace_back(tag, value);
   tensorboard_->scalars(m.step, values);
 }

@@ -34,13 +34,6 @@ double measured_peak(const Context& context, Precision precision) {
   return half && peak.bf16 > 0 ? peak.bf16 : peak.f32;
 }
 
-std::unique_ptr<DeviceQueue> queue_of(Device device) {
-  if (device.kind == Device::Kind::cuda)
-    if (const GpuList list = find_gpus(); list.gpus.empty())
-      fail("train.device = \"cuda\": no GPU can be used here: {}. Use train.device = \"cpu\", or another machine", list.reason);
-  return make_queue(device);
-}
-
 std::string print(RunConfig config) { return ConfigFields(config).print(); }
 
 // What a BERT's loss is the sum of.
@@ -72,7 +65,9 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   schedule_ = config_.lr_schedule();
   // The peak is measured first: it makes the libraries fill what memory they keep for themselves.
   {
-    const std::unique_ptr<DeviceQueue> queue = queue_of(config_.engine().device);
+    const std::unique_ptr<DeviceQueue> queue =
+        make_queue(config_.engine().device, "train.device = \"cuda\"", "train.device = \"cpu\"");
+    if (queue) queue->tf32 = config_.train.precision == Precision::tf32;
     peak_flops_ = sum_over_ranks(measured_peak(queue ? queue->context() : Context{}, config_.train.precision));
   }
   resident_at_start_ = resident_bytes();
@@ -80,6 +75,7 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   trace_ = std::make_unique<RunTrace>(grid_.get(), parse_step_range(config_.output.trace));
   engine_ = std::make_unique<Engine>(config_.engine(), grid_.get());
   engine_->set_trace(trace_->trace());
+  sensors_ = open_gpu_sensors(engine_->context().device);
   engine_->set_before_update([this] {
     const auto begin = Clock::now();
     background_.wait_until_copied();
@@ -297,6 +293,7 @@ void Trainer::record_step(const StepResult& result, double rate, double seconds)
   metrics.mfu = metrics.model_flops_per_second / peak_flops_;
   metrics.consumed_tokens = state_.consumed_tokens;
   metrics.extra = parts_of(result.parts, config_.model);
+  if (sensors_) metrics.gpu = sensors_->read();
   recorder_->step(metrics);
 }
 
@@ -337,7 +334,7 @@ void Trainer::write_samples() {
   if (config_.eval.prompts.empty()) return;
   if (engine_->holds_whole_model()) {
     engine_->settle();
-    if (first_rank()) generate_samples(dynamic_cast<const Gpt&>(engine_->model()));
+    if (first_rank()) generate_samples(dynamic_cast<const Gpt&>(engine_->model()), engine_->context());
     barrier();
     return;
   }
@@ -352,18 +349,18 @@ void Trainer::write_samples() {
     Gpt model(whole_gpt(config_.model, config_.engine().compute_type()), false);
     load_checkpoint(CheckpointReader(checkpoint_path(target.root, target.step)), Context{}, model.parameters());
     std::filesystem::remove_all(target.root);
-    generate_samples(model);
+    generate_samples(model, {});
   }
   barrier();
 }
 
-void Trainer::generate_samples(const Gpt& model) {
+void Trainer::generate_samples(const Gpt& model, const Context& context) {
   GenerateOptions options;
   options.sampling.temperature = config_.eval.temperature;
   options.sampling.top_k = config_.eval.top_k;
   options.max_tokens = config_.eval.sample_tokens;
   options.seed = static_cast<uint64_t>(config_.train.seed);
-  const Generator generator(model, *tokenizer_);
+  const Generator generator(model, *tokenizer_, context);
   const std::vector<Generation> made = generator.generate(config_.eval.prompts, options);
   for (size_t i = 0; i < made.size(); ++i)
     recorder_->sample({.step = state_.step, .prompt = config_.eval.prompts[i], .text = made[i].text});

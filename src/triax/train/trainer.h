@@ -48,7 +48,7 @@ class Trainer {
   void record_step(const StepResult& result, double rate, double seconds);
   void validate();
   void write_samples();
-  void generate_samples(const Gpt& model);
+  void generate_samples(const Gpt& model, const Context& context);
   void save();
   void finish_background_save(bool wait);
   void publish() const;
@@ -85,6 +85,7 @@ class Trainer {
   StopSignal stop_;
   Clock::time_point started_ = Clock::now();
   double peak_flops_ = 0;  // of all ranks
+  std::unique_ptr<GpuSensors> sensors_;  // null: no GPU, or one that tells nothing
   int64_t last_validated_ = -1, last_sampled_ = -1, last_saved_ = -1;
 };
 

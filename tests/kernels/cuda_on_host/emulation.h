@@ -14,6 +14,7 @@
 
 #define TRIAX_GPU cuda_on_host
 #define __global__
+#define __grid_constant__
 #define __device__
 #define __shared__ static
 #define __launch_bounds__(threads)

@@ -14,18 +14,27 @@ Tensor on_cpu(const Tensor& x) {
   return Tensor(x.raw(), {x.dim(0), stride}, x.dtype()).narrow(1, 0, x.dim(1));
 }
 
+Tensor vector_on_cpu(const Tensor& x) { return {x.raw(), x.shape(), x.dtype()}; }
+
 class HostQueue : public DeviceQueue {
  public:
-  HostQueue() : buffer_(size_t{8} << 20) {
+  explicit HostQueue(bool fuses) : buffer_(size_t{8} << 20), fuses_(fuses) {
     operations = &cuda_on_host::operations();
     device = {Device::Kind::emulated, 0};
     scratch = buffer_.data();
     scratch_bytes = buffer_.bytes();
   }
-  // What the library fuses is left to the kernels.
   bool multiply(const Product& p) override {
-    if (p.epilogue != Product::Epilogue::none) return false;
-    gemm({}, p.transpose_a, p.transpose_b, on_cpu(p.a), on_cpu(p.b), p.beta, on_cpu(p.c));
+    using Epilogue = Product::Epilogue;
+    if (p.epilogue != Epilogue::none && !fuses_) return false;  // left to the kernels
+    const Tensor a = on_cpu(p.a), b = on_cpu(p.b), c = on_cpu(p.c), bias = p.bias.defined() ? vector_on_cpu(p.bias) : Tensor{};
+    switch (p.epilogue) {
+      case Epilogue::none: gemm({}, p.transpose_a, p.transpose_b, a, b, p.beta, c); break;
+      case Epilogue::bias: linear_forward({}, a, b, bias, c); break;
+      case Epilogue::gelu: linear_activation_forward({}, a, b, bias, Activation::gelu_tanh, on_cpu(p.pre), c); break;
+      case Epilogue::gelu_gradient: linear_activation_backward_input({}, a, b, on_cpu(p.pre), Activation::gelu_tanh, c); break;
+      case Epilogue::bias_gradient: linear_backward_weight({}, a, b, c, bias); break;
+    }
     return true;
   }
   void read(const void* at, std::span<double> to) override {
@@ -35,10 +44,11 @@ class HostQueue : public DeviceQueue {
 
  private:
   Buffer buffer_;
+  bool fuses_;
 };
 
 }  // namespace
 
-std::unique_ptr<DeviceQueue> make_queue() { return std::make_unique<HostQueue>(); }
+std::unique_ptr<DeviceQueue> make_queue(bool fuses) { return std::make_unique<HostQueue>(fuses); }
 
 }  // namespace triax::cuda_on_host

@@ -7,6 +7,7 @@
 
 namespace triax::cuda_on_host {
 
-std::unique_ptr<DeviceQueue> make_queue();
+// fuses: products have the epilogues that cuBLASLt may have; else they are left to the kernels.
+std::unique_ptr<DeviceQueue> make_queue(bool fuses = false);
 
 }  // namespace triax::cuda_on_host

@@ -44,25 +44,32 @@ namespace triax::cpu {
 
 HWY_EXPORT(update);
 
-void adamw_update(const AdamWStep& step, const Tensor& param, const Tensor& grad, const Tensor& m,
-                  const Tensor& v, const Tensor& copy) {
-  const AdamWFactors factors = adamw_factors(step);
+namespace {
+
+void update_range(const AdamWStep& step, const AdamWRange& range) {
+  const AdamWFactors factors = adamw_factors(step, range);
   // The copy is made of a stretch whose parameters are still in the first-level cache.
   constexpr int64_t kStretch = 1024;
-  parallel_for(param.numel(), kPieceElements, [&](int64_t begin, int64_t end) {
+  parallel_for(range.param.numel(), kPieceElements, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i += kStretch) {
       const int64_t count = std::min(kStretch, end - i);
-      float* p = param.data<float>() + i;
+      float* p = range.param.data<float>() + i;
       HWY_DYNAMIC_DISPATCH(update)
-      (factors, count, p, grad.data<float>() + i, m.data<float>() + i, v.data<float>() + i);
-      if (!copy.defined()) continue;
-      if (copy.dtype() == DType::bf16) {
-        convert_row(p, count, copy.data<bf16>() + i);
-      } else {
-        convert_row(p, count, copy.data<f16>() + i);
-      }
+      (factors, count, p, range.grad.data<float>() + i, range.m.data<float>() + i, range.v.data<float>() + i);
+      if (!range.copy.defined()) continue;
+      with_compute_type(range.copy.dtype(), [&]<typename T>(T) {
+        T* copy = range.copy.data<T>() + i;
+        if constexpr (std::is_same_v<T, float>) std::copy_n(p, count, copy);
+        else convert_row(p, count, copy);
+      });
     }
   });
+}
+
+}  // namespace
+
+void adamw_update(const AdamWStep& step, std::span<const AdamWRange> ranges) {
+  for (const AdamWRange& range : ranges) update_range(step, range);
 }
 
 }  // namespace triax::cpu

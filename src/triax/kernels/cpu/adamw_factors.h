@@ -17,15 +17,15 @@ struct AdamWFactors {
   float epsilon;
 };
 
-inline AdamWFactors adamw_factors(const AdamWStep& step) {
-  const double beta1 = step.beta1, beta2 = step.beta2, rate = step.learning_rate;
+inline AdamWFactors adamw_factors(const AdamWStep& step, const AdamWRange& range) {
+  const double beta1 = step.beta1, beta2 = step.beta2, rate = range.learning_rate;
   const auto t = static_cast<double>(step.step);
   return {.beta1 = step.beta1,
           .beta2 = step.beta2,
           .grad1 = static_cast<float>(1 - beta1),
           .grad2 = static_cast<float>(1 - beta2),
           .gradient_scale = step.gradient_scale,
-          .keep = static_cast<float>(1 - rate * static_cast<double>(step.weight_decay)),
+          .keep = static_cast<float>(1 - rate * static_cast<double>(range.weight_decay)),
           .rate = static_cast<float>(rate / (1 - std::pow(beta1, t))),
           .root = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, t))),
           .epsilon = step.epsilon};

@@ -31,6 +31,8 @@ void layernorm_backward(const Tensor& dy, const Tensor& x, const Tensor& gamma, 
 void activation_forward(Activation activation, const Tensor& x, const Tensor& y);
 void activation_backward(Activation activation, const Tensor& x, const Tensor& dy,
                          const Tensor& dx);
+void tanh_forward(const Tensor& x, const Tensor& y);
+void tanh_backward(const Tensor& y, const Tensor& dy, const Tensor& dx);
 void bias_dropout_residual_forward(const Tensor& x, const Tensor& bias, const Tensor& residual,
                                    const Dropout& dropout, const Tensor& out);
 void bias_dropout_residual_backward(const Tensor& dout, const Dropout& dropout, const Tensor& dx,
@@ -50,6 +52,7 @@ void embedding_forward(const Tensor& ids, const Tensor& table, int64_t vocab_sta
                        const Tensor& out);
 void embedding_backward(const Tensor& dout, const Tensor& ids, int64_t vocab_start,
                         const Tensor& dtable);
+void scatter_rows(const Tensor& values, const Tensor& rows, int64_t first_row, bool accumulate, const Tensor& table);
 // Throws unless every position is a row of the table.
 void check_positions(const Tensor& positions, const Tensor& table);
 void position_dropout_forward(const Tensor& positions, const Tensor& table, const Dropout& dropout,
@@ -57,7 +60,6 @@ void position_dropout_forward(const Tensor& positions, const Tensor& table, cons
 void position_dropout_backward(const Tensor& positions, const Dropout& dropout, const Tensor& dx,
                                const Tensor& dtable);
 
-void adamw_update(const AdamWStep& step, const Tensor& param, const Tensor& grad, const Tensor& m,
-                  const Tensor& v, const Tensor& copy);
+void adamw_update(const AdamWStep& step, std::span<const AdamWRange> ranges);
 
 }  // namespace triax::cpu

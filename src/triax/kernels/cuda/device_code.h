@@ -22,6 +22,8 @@ namespace triax::TRIAX_GPU {
 constexpr int kWarp = 32;
 constexpr int kThreads = 256;  // of a block, where nothing else is said
 constexpr int kPack = 8;       // elements a thread works on at a time: 16 bytes of a 16-bit type
+constexpr int kRowsOfBlock = kThreads / kWarp;  // where a warp has a row
+constexpr int kColumnsOfBlock = kWarp * kPack;  // where a warp has a pack of each lane
 
 template <int kCount>
 struct Count {
@@ -122,45 +124,55 @@ __device__ inline void for_columns(int64_t cols, bool vector, int lane, const Bo
   for (int64_t c = whole + lane; c < cols; c += kLanes) body(Count<1>{}, c);
 }
 
-// ---- reductions in a fixed order
-
+// Elements [col, col + kPack) of a row of `cols`: what is beyond its end reads as 0 and is not written.
 template <typename T>
-__device__ inline T warp_sum(T x) {
-#pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) x += __shfl_xor_sync(~0u, x, step);
-  return x;
+__device__ inline void load_pack(const T* row, int64_t col, int64_t cols, bool vector, float (&x)[kPack]) {
+  if (vector && col + kPack <= cols) return load<kPack>(row + col, x);
+  for (int i = 0; i < kPack; ++i) x[i] = col + i < cols ? to_float(row[col + i]) : 0.0f;
 }
 
-__device__ inline float warp_max(float x) {
+template <typename T>
+__device__ inline void store_pack(const float (&x)[kPack], T* row, int64_t col, int64_t cols, bool vector) {
+  if (vector && col + kPack <= cols) return store<kPack>(x, row + col);
+  for (int i = 0; i < kPack && col + i < cols; ++i) row[col + i] = from_float<T>(x[i]);
+}
+
+template <typename T>
+__device__ inline T* row_of(const Matrix& matrix, int64_t row) {
+  return static_cast<T*>(matrix.data) + row * matrix.stride;
+}
+
+// ---- reductions in a fixed order
+
+struct Sum {
+  template <typename T>
+  __device__ T operator()(T x, T y) const {
+    return x + y;
+  }
+};
+struct Largest {
+  __device__ float operator()(float x, float y) const { return fmaxf(x, y); }
+};
+
+template <typename Operator, typename T>
+__device__ inline T reduce_warp(T x) {
 #pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, step));
+  for (int step = kWarp / 2; step > 0; step /= 2) x = Operator()(x, __shfl_xor_sync(~0u, x, step));
   return x;
 }
 
 // Over the kThreads threads of a block; every thread gets the result.
-template <typename T>
-__device__ inline T block_sum(T x) {
+template <typename Operator, typename T>
+__device__ inline T reduce_block(T x) {
   __shared__ T parts[kThreads / kWarp];
-  x = warp_sum(x);
+  x = reduce_warp<Operator>(x);
   __syncthreads();
   if (threadIdx.x % kWarp == 0) parts[threadIdx.x / kWarp] = x;
   __syncthreads();
-  T sum = 0;
+  T all = parts[0];
 #pragma unroll
-  for (int w = 0; w < kThreads / kWarp; ++w) sum += parts[w];
-  return sum;
-}
-
-__device__ inline float block_max(float x) {
-  __shared__ float parts[kThreads / kWarp];
-  x = warp_max(x);
-  __syncthreads();
-  if (threadIdx.x % kWarp == 0) parts[threadIdx.x / kWarp] = x;
-  __syncthreads();
-  float most = parts[0];
-#pragma unroll
-  for (int w = 1; w < kThreads / kWarp; ++w) most = fmaxf(most, parts[w]);
-  return most;
+  for (int w = 1; w < kThreads / kWarp; ++w) all = Operator()(all, parts[w]);
+  return all;
 }
 
 // ---- dropout, the same bits as dropout_keep() of base/rng.h
@@ -184,5 +196,6 @@ __device__ inline float dropout_factor(const Mask& mask, int64_t row, int64_t co
 }
 
 inline uint32_t ceil_div(int64_t count, int64_t by) { return static_cast<uint32_t>((count + by - 1) / by); }
+inline uint32_t blocks_of_rows(const Area& area) { return ceil_div(area.rows, kRowsOfBlock); }
 
 }  // namespace triax::TRIAX_GPU

@@ -44,17 +44,22 @@ struct Scratch {
   size_t bytes = 0;
 };
 
-// ---- rows.cu
+// ---- elementwise.cu
 
 void activation_forward(void* stream, Type type, bool erf, Area area, Matrix x, Matrix y);
 void activation_backward(void* stream, Type type, bool erf, Area area, Matrix x, Matrix dy, Matrix dx);
 // y = activation(pre = x + bias); pre may be null, bias too.
 void bias_activation(void* stream, Type type, bool erf, Area area, const float* bias, Matrix pre, Matrix y);
 void add_bias(void* stream, Type type, Area area, const float* bias, Matrix y);
+void tanh_forward(void* stream, Type type, Area area, Matrix x, Matrix y);
+void tanh_backward(void* stream, Type type, Area area, Matrix y, Matrix dy, Matrix dx);
 void convert(void* stream, Type from, Type to, Area area, Matrix src, Matrix dst);
 void fill(void* stream, Type type, Area area, Matrix x, float value);
 void add_scaled(void* stream, Type type, Area area, float alpha, Matrix x, Matrix y);
 void scale(void* stream, Type type, Area area, float alpha, Matrix x);
+
+// ---- dropout.cu
+
 // out = residual + mask * (x + bias + table[positions]); all but x may be null. Positions outside of the table's
 // `positions_end` rows add nothing.
 struct DropoutAdd {
@@ -67,9 +72,8 @@ struct DropoutAdd {
 void dropout_add(void* stream, Type type, Area area, const DropoutAdd& operands);
 // sums [cols] += column sums of x times its mask, which also becomes dx if that is given; dx may be x.
 void add_column_sums(void* stream, Scratch scratch, Type type, Area area, Matrix x, const Mask& mask, Matrix dx, float* sums);
-// Scratch that sum_of_squares needs.
-size_t sum_of_squares_scratch(Area area);
-void sum_of_squares(void* stream, Scratch scratch, Type type, Area area, Matrix x, double* result);
+
+// ---- norm.cu
 
 void layernorm_forward(void* stream, Type type, Area area, Matrix x, const float* gamma, const float* beta, float epsilon,
                        Matrix y, float* mean, float* rstd);
@@ -79,14 +83,23 @@ struct LayerNormBackward {
   bool accumulate = false;
   float *dgamma = nullptr, *dbeta = nullptr;
 };
+// Scratch that layernorm_backward needs; more lets more blocks work.
+size_t layernorm_backward_scratch(Area area);
 void layernorm_backward(void* stream, Scratch scratch, Type type, Area area, const LayerNormBackward& operands);
+
+// ---- embedding.cu
 
 void embedding_forward(void* stream, Type type, Area area, const int32_t* ids, Matrix table, int64_t first_row,
                        int64_t table_rows, Matrix out);
+// table[rows - first_row] = values, or +=.
+void scatter_rows(void* stream, Type type, Area area, Matrix values, const int32_t* rows, int64_t first_row, int64_t table_rows,
+                  bool accumulate, Matrix table);
 // Scratch that embedding_backward needs for so many tokens.
 size_t embedding_backward_scratch(int64_t tokens);
 void embedding_backward(void* stream, Scratch scratch, Type type, Area area, Matrix dout, const int32_t* ids,
                         int64_t first_row, int64_t table_rows, float* dtable, int64_t dtable_stride);
+
+// ---- cross_entropy.cu
 
 // Columns [start, ...) of a vocabulary, of which the first `valid` take part.
 struct Vocabulary {
@@ -104,14 +117,36 @@ void token_losses(void* stream, int64_t n, float* row_max, float* row_sum, const
 // The sum of weights[i] * values[i] where the weight is not 0, into the first 8 bytes of scratch, as a double.
 void weighted_sum(void* stream, Scratch scratch, int64_t n, const float* weights, const float* values);
 
-struct AdamW {
-  float beta1, beta2, grad1, grad2, gradient_scale, keep, rate, root, epsilon;
-};
-// copy: of copy_type, or null.
-void adamw_update(void* stream, Area area, const AdamW& factors, float* param, const float* grad, float* m, float* v,
-                  Type copy_type, void* copy);
+// ---- optimizer.cu
 
-// ---- attention.cu
+// Scratch that sum_of_squares needs.
+size_t sum_of_squares_scratch(Area area);
+void sum_of_squares(void* stream, Scratch scratch, Type type, Area area, Matrix x, double* result);
+
+// Of a step, and of one of its ranges of `count` elements.
+struct AdamW {
+  float beta1, beta2, grad1, grad2, gradient_scale, root, epsilon;
+};
+struct AdamWRange {
+  float keep, rate;
+  int64_t count;
+  float* param;
+  const float* grad;
+  float *m, *v;
+  void* copy;      // of copy_type, or null
+  Type copy_type;
+  bool vector;     // all begin at multiples of 16 bytes
+};
+// Ranges are given to the kernel as arguments, so many at a time (from CUDA 12.1 on these may take 32 KiB).
+constexpr int kMaxRanges = 256;
+struct AdamWRanges {
+  AdamWRange range[kMaxRanges];
+  uint32_t first_block[kMaxRanges + 1];  // of each, and the end; filled by adamw_update()
+  int32_t count = 0;
+};
+void adamw_update(void* stream, const AdamW& factors, AdamWRanges& ranges);
+
+// ---- attention.cu and attention_decode.cu
 
 // Spans are given to kernels as arguments, so many at a time.
 constexpr int kMaxSpans = 128;
@@ -147,14 +182,18 @@ struct Decode {
   Type type = Type::f32;
   int32_t heads = 0, d = 0;
   int64_t most = 0;  // keys a cache has room for
+  bool vector = false;  // as that of Attention
   float scale = 1;
   const void *q = nullptr, *k = nullptr, *v = nullptr;  // of the first of these sequences
   void* out = nullptr;
+  float* parts = nullptr;  // scratch
 };
 struct Lengths {
   int32_t length[2 * kMaxSpans];
   int32_t count = 0;
 };
+// Bytes of Decode::parts that a sequence takes when the longest one is so long.
+size_t attention_decode_scratch(const Decode& decode, int64_t longest);
 void attention_decode(void* stream, const Decode& decode, const Lengths& lengths);
 
 }  // namespace triax::TRIAX_GPU

@@ -87,6 +87,16 @@ void activation_backward(const Context& context, Activation activation, const Te
                                    matrix(dy), matrix(dx));
 }
 
+void tanh_forward(const Context& context, const Tensor& x, const Tensor& y) {
+  const Area area = flat_or_rows({&x, &y});
+  if (!is_empty(area)) TRIAX_GPU::tanh_forward(stream_of(context), type_of(x), area, matrix(x), matrix(y));
+}
+
+void tanh_backward(const Context& context, const Tensor& y, const Tensor& dy, const Tensor& dx) {
+  const Area area = flat_or_rows({&y, &dy, &dx});
+  if (!is_empty(area)) TRIAX_GPU::tanh_backward(stream_of(context), type_of(y), area, matrix(y), matrix(dy), matrix(dx));
+}
+
 void bias_dropout_residual_forward(const Context& context, const Tensor& x, const Tensor& bias, const Tensor& residual,
                                    const Dropout& dropout, const Tensor& out) {
   const Area area = rows_of({&x, &bias, &residual, &out});
@@ -154,16 +164,25 @@ double sum_of_squares(const Context& context, const Tensor& x) {
   return sum;
 }
 
-void adamw_update(const Context& context, const AdamWStep& step, const Tensor& param, const Tensor& grad, const Tensor& m,
-                  const Tensor& v, const Tensor& copy) {
-  const cpu::AdamWFactors f = cpu::adamw_factors(step);
-  Area area = flat_or_rows({&param, &grad, &m, &v});
-  if (is_empty(area)) return;
-  if (copy.defined()) area.vector = area.vector && is_aligned(copy);
-  TRIAX_GPU::adamw_update(stream_of(context), area,
-                          {f.beta1, f.beta2, f.grad1, f.grad2, f.gradient_scale, f.keep, f.rate, f.root, f.epsilon},
-                          param.data<float>(), grad.data<float>(), m.data<float>(), v.data<float>(),
-                          copy.defined() ? type_of(copy) : Type::bf16, copy.raw());
+void adamw_update(const Context& context, const AdamWStep& step, std::span<const triax::AdamWRange> ranges) {
+  AdamWRanges some;
+  AdamW factors{};
+  const auto flush = [&] {
+    if (some.count > 0) TRIAX_GPU::adamw_update(stream_of(context), factors, some);
+    some.count = 0;
+  };
+  for (const triax::AdamWRange& range : ranges) {
+    if (range.param.numel() == 0) continue;
+    const cpu::AdamWFactors f = cpu::adamw_factors(step, range);
+    factors = {f.beta1, f.beta2, f.grad1, f.grad2, f.gradient_scale, f.root, f.epsilon};
+    const auto tensors = {&range.param, &range.grad, &range.m, &range.v, &range.copy};
+    some.range[some.count++] = {.keep = f.keep, .rate = f.rate, .count = range.param.numel(), .param = mutable_floats(range.param),
+                                .grad = floats(range.grad), .m = mutable_floats(range.m), .v = mutable_floats(range.v),
+                                .copy = range.copy.raw(), .copy_type = type_of(range.copy),
+                                .vector = std::ranges::all_of(tensors, [](const Tensor* t) { return is_aligned(*t); })};
+    if (some.count == kMaxRanges) flush();
+  }
+  flush();
 }
 
 // ---- rows
@@ -180,7 +199,7 @@ void layernorm_backward(const Context& context, const Tensor& dy, const Tensor& 
                         const Tensor& rstd, const Tensor& dx, bool accumulate, const Tensor& dgamma, const Tensor& dbeta) {
   const Area area = rows_of({&dy, &x, &dx, &gamma});
   if (is_empty(area)) return;
-  TRIAX_GPU::layernorm_backward(stream_of(context), scratch_of(context, "layernorm_backward", 2 * dgamma.bytes()), type_of(x),
+  TRIAX_GPU::layernorm_backward(stream_of(context), scratch_of(context, "layernorm_backward", layernorm_backward_scratch(area)), type_of(x),
                                 area,
                                 {.dy = matrix(dy), .x = matrix(x), .dx = matrix(dx), .gamma = floats(gamma),
                                  .mean = floats(mean), .rstd = floats(rstd), .accumulate = accumulate,
@@ -202,6 +221,14 @@ void embedding_backward(const Context& context, const Tensor& dout, const Tensor
                                 scratch_of(context, "embedding_backward", embedding_backward_scratch(area.rows)),
                                 type_of(dout), area, matrix(dout), ids.data<int32_t>(), vocab_start, dtable.dim(0),
                                 dtable.data<float>(), dtable.stride(0));
+}
+
+void scatter_rows(const Context& context, const Tensor& values, const Tensor& rows, int64_t first_row, bool accumulate,
+                  const Tensor& table) {
+  const Area area = rows_of({&values, &table});
+  if (!is_empty(area))
+    TRIAX_GPU::scatter_rows(stream_of(context), type_of(values), area, matrix(values), rows.data<int32_t>(), first_row,
+                            table.dim(0), accumulate, matrix(table));
 }
 
 void position_dropout_forward(const Context& context, const Tensor& positions, const Tensor& table, const Dropout& dropout,
@@ -321,7 +348,13 @@ void linear_activation_backward_input(const Context& context, const Tensor& dy, 
 
 void linear_backward_weight(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& dweight,
                             const Tensor& dbias) {
-  multiply(context, {.transpose_a = true, .a = dy, .b = x, .beta = 1, .c = dweight, .bias = {}, .pre = {}});
+  Product product{.transpose_a = true, .a = dy, .b = x, .beta = 1, .c = dweight, .bias = dbias, .pre = {}};
+  if (dbias.defined()) {
+    product.epilogue = Product::Epilogue::bias_gradient;
+    if (multiply_with_epilogue(context, product)) return;
+    product.epilogue = Product::Epilogue::none;
+  }
+  multiply(context, product);
   const Area area = rows_of({&dy});
   if (!dbias.defined() || is_empty(area)) return;
   TRIAX_GPU::add_column_sums(stream_of(context), scratch_of(context, "linear_backward_weight", dbias.bytes()), type_of(dy), area,
@@ -410,18 +443,24 @@ void attention_backward(const Context& context, const Tensor& dout, const Tensor
 void attention_decode(const Context& context, const Tensor& q, const Tensor& k_cache, const Tensor& v_cache,
                       std::span<const int64_t> lengths, float scale, const Tensor& out) {
   const int64_t b = q.dim(0), most = k_cache.dim(1), of_token = q.dim(1) * q.dim(2);
+  if (q.numel() == 0) return;
   check(q.dim(2) <= kMaxHeadDim, "attention_decode: a head of {} elements is more than the {} that run on GPUs", q.dim(2), kMaxHeadDim);
   const auto at = [](const Tensor& tensor, int64_t element) {
     return static_cast<char*>(tensor.raw()) + static_cast<size_t>(element) * size_of(tensor.dtype());
   };
-  constexpr auto kMost = static_cast<int64_t>(std::size(Lengths{}.length));
-  for (int64_t first = 0; first < b; first += kMost) {
+  Decode decode{.type = type_of(q), .heads = static_cast<int32_t>(q.dim(1)), .d = static_cast<int32_t>(q.dim(2)), .most = most,
+                .vector = is_aligned(k_cache) && q.dim(2) % 8 == 0, .scale = scale};
+  const size_t of_sequence = attention_decode_scratch(decode, *std::ranges::max_element(lengths));
+  const Scratch scratch = scratch_of(context, "attention_decode", of_sequence);
+  decode.parts = static_cast<float*>(scratch.data);
+  const auto fitting = static_cast<int64_t>(of_sequence == 0 ? std::size(Lengths{}.length) : scratch.bytes / of_sequence);
+  const int64_t at_a_time = std::min(fitting, static_cast<int64_t>(std::size(Lengths{}.length)));
+  for (int64_t first = 0; first < b; first += at_a_time) {
     Lengths some;
-    for (; some.count < kMost && first + some.count < b; ++some.count)
+    for (; some.count < at_a_time && first + some.count < b; ++some.count)
       some.length[some.count] = static_cast<int32_t>(lengths[static_cast<size_t>(first + some.count)]);
-    const Decode decode{.type = type_of(q), .heads = static_cast<int32_t>(q.dim(1)), .d = static_cast<int32_t>(q.dim(2)),
-                        .most = most, .scale = scale, .q = at(q, first * of_token), .k = at(k_cache, first * most * of_token),
-                        .v = at(v_cache, first * most * of_token), .out = at(out, first * of_token)};
+    decode.q = at(q, first * of_token), decode.out = at(out, first * of_token);
+    decode.k = at(k_cache, first * most * of_token), decode.v = at(v_cache, first * most * of_token);
     TRIAX_GPU::attention_decode(stream_of(context), decode, some);
   }
 }
@@ -442,6 +481,8 @@ const DeviceOperations& operations() {
       .weighted_sum = &on_gpu::weighted_sum,
       .activation_forward = &on_gpu::activation_forward,
       .activation_backward = &on_gpu::activation_backward,
+      .tanh_forward = &on_gpu::tanh_forward,
+      .tanh_backward = &on_gpu::tanh_backward,
       .bias_dropout_residual_forward = &on_gpu::bias_dropout_residual_forward,
       .bias_dropout_residual_backward = &on_gpu::bias_dropout_residual_backward,
       .convert = &on_gpu::convert,
@@ -452,6 +493,7 @@ const DeviceOperations& operations() {
       .sums_of_squares = &on_gpu::sums_of_squares,
       .embedding_forward = &on_gpu::embedding_forward,
       .embedding_backward = &on_gpu::embedding_backward,
+      .scatter_rows = &on_gpu::scatter_rows,
       .position_dropout_forward = &on_gpu::position_dropout_forward,
       .position_dropout_backward = &on_gpu::position_dropout_backward,
       .layernorm_forward = &on_gpu::layernorm_forward,

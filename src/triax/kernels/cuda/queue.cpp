@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <vector>
 
 #include "triax/base/error.h"
 #include "triax/kernels/cuda/operations.h"
@@ -124,7 +125,11 @@ class Queue : public DeviceQueue {
   bool multiply(const Product& p) override {
     const Plan& plan = plan_of(p);
     if (!plan.exists) return false;
-    if (plan.bias != BiasAs::nothing) {
+    const bool sums_bias = p.epilogue == Product::Epilogue::bias_gradient;
+    const Tensor sums(static_cast<char*>(scratch) + scratch_bytes, p.bias.shape(), DType::f32, device);
+    if (sums_bias) {
+      set<const void*>(plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, sums.raw());
+    } else if (plan.bias != BiasAs::nothing) {
       const void* bias = p.bias.raw();
       if (plan.bias == BiasAs::like_c) {
         void* narrow = static_cast<char*>(scratch) + scratch_bytes;
@@ -141,6 +146,7 @@ class Queue : public DeviceQueue {
                                             p.c.raw(), plan.result, p.c.raw(), plan.result, &plan.algorithm, scratch,
                                             kProductBytes, native()),
                     "a product");
+    if (sums_bias) operations->add_scaled(context(), 1.0f, sums, p.bias);  // the library does not add
     return true;
   }
 
@@ -162,18 +168,16 @@ class Queue : public DeviceQueue {
 
   const Plan& plan_of(const Product& p) {
     const Tensor& pre = p.pre;
+    const int64_t type_of_c = static_cast<int64_t>(p.c.dtype()) + (rounds_to_tf32(p) ? 100 : 0);
     const Key key = {p.a.dim(0), p.a.dim(1), p.a.stride(0), p.b.dim(0), p.b.dim(1), p.b.stride(0), p.c.stride(0),
-                     static_cast<int64_t>(p.a.dtype()), static_cast<int64_t>(p.c.dtype()), p.transpose_a, p.transpose_b,
+                     static_cast<int64_t>(p.a.dtype()), type_of_c, p.transpose_a, p.transpose_b,
                      p.beta != 0, static_cast<int64_t>(p.epilogue), p.bias.defined(), pre.defined() ? pre.stride(0) : 0,
                      alignment_of(p.a.raw()) << 16 | alignment_of(p.b.raw()), alignment_of(p.c.raw()),
                      alignment_of(pre.raw())};
     const auto found = plans_.find(key);
     if (found != plans_.end()) return found->second;
     Plan plan;
-    const bool wants_bias = p.bias.defined() && p.epilogue != Product::Epilogue::none;
-    for (const BiasAs bias : {BiasAs::nothing, BiasAs::f32, BiasAs::like_c}) {
-      if (wants_bias == (bias == BiasAs::nothing)) continue;
-      if (bias == BiasAs::like_c && p.bias.bytes() > kBiasBytes) continue;
+    for (const BiasAs bias : ways_of_bias(p)) {
       destroy(plan);
       plan = make_plan(p, bias);
       if (plan.exists) break;
@@ -181,27 +185,49 @@ class Queue : public DeviceQueue {
     return plans_.emplace(key, plan).first->second;
   }
 
+  // In the order in which they are tried.
+  static std::vector<BiasAs> ways_of_bias(const Product& p) {
+    if (!p.bias.defined() || p.epilogue == Product::Epilogue::none) return {BiasAs::nothing};
+    const bool fits = p.bias.bytes() <= kBiasBytes;
+    if (p.epilogue == Product::Epilogue::bias_gradient) return fits ? std::vector{BiasAs::f32} : std::vector<BiasAs>{};
+    return fits ? std::vector{BiasAs::f32, BiasAs::like_c} : std::vector{BiasAs::f32};
+  }
+
+  static cublasLtEpilogue_t epilogue_of(const Product& p) {
+    switch (p.epilogue) {
+      case Product::Epilogue::none: return CUBLASLT_EPILOGUE_DEFAULT;
+      case Product::Epilogue::bias: return CUBLASLT_EPILOGUE_BIAS;
+      case Product::Epilogue::gelu: return p.bias.defined() ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+      case Product::Epilogue::gelu_gradient: return CUBLASLT_EPILOGUE_DGELU;
+      case Product::Epilogue::bias_gradient: return CUBLASLT_EPILOGUE_BGRADB;  // of what is the library's second operand
+    }
+    return CUBLASLT_EPILOGUE_DEFAULT;
+  }
+
+  void describe_epilogue(const Product& p, const Plan& plan) const {
+    if (p.epilogue == Product::Epilogue::none) return;
+    set(plan, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(p));
+    if (plan.bias != BiasAs::nothing) {
+      const cudaDataType_t type = plan.bias == BiasAs::f32 ? CUDA_R_32F : data_type(p.c.dtype());
+      set(plan, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(type));
+      set<const void*>(plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias.raw());
+    }
+    if (p.pre.defined()) {
+      set<const void*>(plan, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.pre.raw());
+      set<int64_t>(plan, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, std::max(p.pre.stride(0), p.pre.dim(1)));
+    }
+  }
+
+  bool rounds_to_tf32(const Product& p) const { return tf32 && p.a.dtype() == DType::f32; }
+
   Plan make_plan(const Product& p, BiasAs bias) const {
-    using Epilogue = Product::Epilogue;
     Plan plan;
     plan.bias = bias;
-    require_success(library_.cublasLtMatmulDescCreate(&plan.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "describing a product");
+    const cublasComputeType_t compute = rounds_to_tf32(p) ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    require_success(library_.cublasLtMatmulDescCreate(&plan.operation, compute, CUDA_R_32F), "describing a product");
     set(plan, CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(plan, CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-    if (p.epilogue != Epilogue::none) {
-      set(plan, CUBLASLT_MATMUL_DESC_EPILOGUE,
-          p.epilogue == Epilogue::bias ? CUBLASLT_EPILOGUE_BIAS
-          : p.epilogue == Epilogue::gelu_gradient ? CUBLASLT_EPILOGUE_DGELU
-          : bias == BiasAs::nothing ? CUBLASLT_EPILOGUE_GELU_AUX : CUBLASLT_EPILOGUE_GELU_AUX_BIAS);
-      if (bias != BiasAs::nothing) {
-        set(plan, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(bias == BiasAs::f32 ? CUDA_R_32F : data_type(p.c.dtype())));
-        set<const void*>(plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias.raw());
-      }
-      if (p.pre.defined()) {
-        set<const void*>(plan, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.pre.raw());
-        set<int64_t>(plan, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, std::max(p.pre.stride(0), p.pre.dim(1)));
-      }
-    }
+    describe_epilogue(p, plan);
     plan.first = layout_of(p.b);
     plan.second = layout_of(p.a);
     plan.result = layout_of(p.c);

@@ -1,4 +1,4 @@
-#include "kernels/reference.h"
+#include "triax/kernel_cases/reference.h"
 #include "triax/kernels/embedding.h"
 
 namespace triax::harness {
@@ -59,6 +59,28 @@ std::unique_ptr<Problem> backward(const Form& f) {
   };
   p->traffic =
       static_cast<double>(dout.bytes()) + 8.0 * static_cast<double>(f.h * std::min(f.n, f.rows));
+  return p;
+}
+
+// Rows go in descending order through [0, vocab), of which the table has a part.
+std::unique_ptr<Problem> scatter(const Form& f, bool accumulate) {
+  auto p = std::make_unique<Problem>(45, f.padding);
+  const Tensor rows = p->integers("rows", f.n, 0, 1);
+  edit(rows, [&](const Tensor& on_host) {
+    for (int64_t i = 0; i < f.n; ++i) on_host.data<int32_t>()[i] = static_cast<int32_t>(f.id_limit() - 1 - i * f.id_limit() / f.n);
+  });
+  const Tensor values = p->input("values", {f.n, f.h}, f.dtype);
+  const Tensor table = p->in_out("table", {f.rows, f.h}, f.dtype);
+  p->run = [=](const Context& context) { scatter_rows(context, values, rows, f.vocab_start, accumulate, table); };
+  p->reference = [=](Values& v) {
+    for (int64_t i = 0; i < f.n * f.h; ++i) {
+      const int64_t row = row_of(f, v["rows"], i / f.h);
+      if (row < 0) continue;
+      double& element = v["table"][reference::index(row * f.h + i % f.h)];
+      element = (accumulate ? element : 0) + v["values"][reference::index(i)];
+    }
+  };
+  p->traffic = (accumulate ? 3.0 : 2.0) * static_cast<double>(values.bytes());
   return p;
 }
 
@@ -126,6 +148,16 @@ void add_embedding_cases(Table& table) {
       add(Purpose::benchmark, operation, {dtype, 4096, 384, 8192});
       add(Purpose::benchmark, operation, {dtype, 2048, 768, 50304});
       if (dtype == DType::bf16) add(Purpose::gpu_benchmark, operation, {dtype, 16384, 768, 50304});
+    }
+    for (const bool accumulate : {false, true}) {
+      const auto add_scatter = [&](Purpose purpose, const Form& form) {
+        table.push_back({"scatter_rows", form.name() + (accumulate ? " accumulate" : ""), purpose,
+                         [=] { return scatter(form, accumulate); }});
+      };
+      for (const Form& form : {Form{dtype, 1, 1, 1}, {dtype, 0, 8, 3}, {dtype, 30, 65, 40, 3}, {dtype, 100, 72, 90, 0, 20, 150}})
+        add_scatter(Purpose::test, form);
+      add_scatter(Purpose::benchmark, {dtype, 2048, 768, 4096});
+      if (dtype == DType::bf16) add_scatter(Purpose::gpu_benchmark, {dtype, 8192, 768, 16384});
     }
     for (const EmbeddingOperation& operation :
          {EmbeddingOperation{"position_dropout_forward", position_forward},

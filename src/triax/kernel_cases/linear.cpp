@@ -1,4 +1,4 @@
-#include "kernels/reference.h"
+#include "triax/kernel_cases/reference.h"
 #include "triax/kernels/linear.h"
 
 namespace triax::harness {

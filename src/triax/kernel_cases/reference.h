@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "kernels/harness.h"
+#include "triax/kernel_cases/harness.h"
 #include "triax/kernels/linear.h"
 
 namespace triax::reference {

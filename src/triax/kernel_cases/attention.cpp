@@ -1,4 +1,4 @@
-#include "kernels/attention_reference.h"
+#include "triax/kernel_cases/attention_reference.h"
 #include "triax/kernels/attention.h"
 
 namespace triax::harness {

@@ -1,4 +1,4 @@
-#include "kernels/harness.h"
+#include "triax/kernel_cases/harness.h"
 
 #include <cmath>
 #include <cstring>

@@ -1,10 +1,9 @@
 // The op harness: one table of cases for every operation under kernels/, from which come
 //   - the test against a plain reference in double precision, on odd shapes, strided rows, all
 //     compute types, in place where the header allows it, with the same bits on 1, 2 and 3 threads;
-//   - the benchmark (bench/bench_kernels.cpp) on training shapes.
+//   - `triax bench kernels` (timing.h), on training shapes.
 //
-// To add an operation: write `void add_<op>_cases(Table&)` in cases_<op>.cpp and call it in
-// all_cases().
+// To add an operation: write `void add_<op>_cases(Table&)` in <op>.cpp and call it in all_cases().
 #pragma once
 
 #include <fmt/core.h>

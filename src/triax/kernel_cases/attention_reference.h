@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/reference.h"
+#include "triax/kernel_cases/reference.h"
 #include "triax/kernels/attention.h"
 
 namespace triax::reference {

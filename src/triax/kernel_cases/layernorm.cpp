@@ -1,4 +1,4 @@
-#include "kernels/reference.h"
+#include "triax/kernel_cases/reference.h"
 #include "triax/kernels/layernorm.h"
 
 namespace triax::harness {
@@ -91,6 +91,9 @@ void add_layernorm_cases(Table& table) {
     for (const bool is_forward : {true, false})
       for (const Form& form : common) add(Purpose::test, is_forward, form);
     add(Purpose::test, true, {.dtype = dtype, .n = 9, .h = 100, .statistics = false});
+    // One width for each way in which a GPU shares a row between warps, and one too wide for that.
+    for (const int64_t h : {700, 1024, 1400, 2304, 4096, 5000, 6400})
+      add(Purpose::test, false, {.dtype = dtype, .n = 13, .h = h, .accumulate = h == 6400});
     add(Purpose::test, false,
         {.dtype = dtype, .n = 77, .h = 100, .padding = 4, .accumulate = true});
     add(Purpose::test, false, {.dtype = dtype, .n = 300, .h = 100, .in_place = true});

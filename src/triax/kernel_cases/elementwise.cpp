@@ -1,4 +1,4 @@
-#include "kernels/reference.h"
+#include "triax/kernel_cases/reference.h"
 #include "triax/kernels/elementwise.h"
 
 namespace triax::harness {
@@ -36,6 +36,24 @@ std::unique_ptr<Problem> activation_backward_problem(Activation kind, DType dtyp
     Vector& out = v[in_place ? "dy" : "dx"];
     for (size_t i = 0; i < out.size(); ++i)
       out[i] = v["dy"][i] * reference::activation_slope(kind, v["x"][i]);
+  };
+  return p;
+}
+
+std::unique_ptr<Problem> tanh_problem(bool backward, DType dtype, Shape shape, int64_t padding) {
+  auto p = std::make_unique<Problem>(37, padding);
+  if (!backward) {
+    const Tensor x = p->in_out("x", shape, dtype);
+    p->run = [=](const Context& context) { tanh_forward(context, x, x); };
+    p->reference = [](Values& v) {
+      for (double& value : v["x"]) value = std::tanh(value);
+    };
+    return p;
+  }
+  const Tensor y = p->input("y", shape, dtype, 0.3), dy = p->input("dy", shape, dtype), dx = p->output("dx", shape, dtype);
+  p->run = [=](const Context& context) { tanh_backward(context, y, dy, dx); };
+  p->reference = [](Values& v) {
+    for (size_t i = 0; i < v["dx"].size(); ++i) v["dx"][i] = v["dy"][i] * (1 - v["y"][i] * v["y"][i]);
   };
   return p;
 }
@@ -271,6 +289,8 @@ void add_elementwise_cases(Table& table) {
       const std::string name = form_name(dtype, e.shape, e.padding);
       add("add_scaled", name, [=] { return add_scaled_problem(dtype, e.shape, e.padding); });
       add("scale", name, [=] { return scale_problem(dtype, e.shape, e.padding); });
+      for (const bool backward : {false, true})
+        add(backward ? "tanh_backward" : "tanh_forward", name, [=] { return tanh_problem(backward, dtype, e.shape, e.padding); });
       add("sum_of_squares", name,
           [=] { return sum_of_squares_problem(dtype, e.shape, e.padding); });
     }
