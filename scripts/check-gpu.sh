@@ -5,7 +5,7 @@
 #
 #   scripts/check-gpu.sh [BUILD]     BUILD (default: build): a build folder; made if there is no triax in it
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 build=${1:-build}
 
 if [ ! -x "$build/triax" ] || [ ! -x "$build/test_kernels" ]; then
