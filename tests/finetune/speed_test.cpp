@@ -6,12 +6,12 @@ namespace triax::finetune {
 namespace {
 
 TEST(TuningSpeed, CountsTextAndPadding) {
-  Bert model({.kind = ModelKind::bert, .vocab_size = 30, .hidden_size = 16, .num_layers = 1, .num_heads = 2, .ffn_hidden_size = 32, .max_positions = 20, .post_norm = true}, {.head = BertHead::sequence, .num_labels = 2},
-             Recompute::none, true);
-  model.parameters().initialize({}, 1);
+  EngineConfig engine;
+  engine.model = {.kind = ModelKind::bert, .vocab_size = 30, .hidden_size = 16, .num_layers = 1, .num_heads = 2, .ffn_hidden_size = 32, .max_positions = 20, .post_norm = true};
+  engine.head = {.head = BertHead::sequence, .num_labels = 2};
   std::vector<Example> examples = random_examples(4, 4, 30);
   for (Example& longer : random_examples(4, 12, 30)) examples.push_back(std::move(longer));
-  const TuningSpeed speed = measure_tuning_speed(model, examples, {.batch_size = 8, .window = 16, .micro_batch_tokens = 64, .seconds = 0.01});
+  const TuningSpeed speed = measure_tuning_speed(engine, examples, {.batch_size = 8, .window = 16, .micro_batch_tokens = 64, .seconds = 0.01});
   ASSERT_GE(speed.steps, 1);
   const auto steps = static_cast<double>(speed.steps);
   for (const auto& ways : {speed.training, speed.prediction}) {

@@ -11,6 +11,8 @@
 #include "triax/base/rng.h"
 #include "triax/finetune/batches.h"
 #include "triax/finetune/model_folder.h"
+#include "triax/finetune/predict.h"
+#include "triax/finetune/start.h"
 #include "triax/models/hf_bert.h"
 #include "triax/tasks/chemprot.h"
 
@@ -125,9 +127,11 @@ TEST_F(Tuner, LearnsClassesOverSeveralSeeds) {
   for (const char* part : {"<svg", "Confusion", "seed 2", "learning_rate"}) EXPECT_NE(page.find(part), std::string::npos) << part;
   // The tuned folder can be tuned on: nothing of its head is fresh.
   const TunedModel tuned = load_tuned_model(at("out/seed-1/best"));
-  std::vector<std::string> fresh;
-  load_for_tuning(at("out/seed-1/best"), *tuned.task, 1, TuningPrecision::fp32, fresh);
-  EXPECT_TRUE(fresh.empty());
+  config_.parallel.fit(1);
+  EngineConfig of_one = engine_config(config_, model_of(at("out/seed-1/best")), tuned.task->head(), 1);
+  of_one.sequence_length = of_one.packed_tokens = 16;
+  Engine engine(of_one);
+  EXPECT_TRUE(load_for_tuning(at("out/seed-1/best"), *tuned.task, engine).empty());
 }
 
 // From ChemProt's own files; what is written is scored by the official rules as it was here.
@@ -157,19 +161,35 @@ TEST_F(Tuner, LearnsRelationsOfChemprot) {
 
 TEST_F(Tuner, LearnsInBf16) {
   data(tagged(100), tagged(20), tagged(20));
-  config_.train.precision = TuningPrecision::bf16;
+  config_.train.precision = Precision::bf16;
   config_.train.epochs = 8;
   const TuningResult result = run_tuning(TaskKind::ner, config_);
   EXPECT_GT(result.seeds[0].dev.value, 70) << summary(result);
   // Tells as it was tuned, or as it is asked to.
   const std::string best = at("out/seed-1/best");
-  const TunedModel half = load_tuned_model(best), whole = load_tuned_model(best, TuningPrecision::fp32);
+  const TunedModel half = load_tuned_model(best), whole = load_tuned_model(best, Precision::fp32);
   EXPECT_EQ(half.model->parameters().compute_type(), DType::bf16);
   EXPECT_EQ(whole.model->parameters().compute_type(), DType::f32);
   const auto set = half.task->read(at("dev"), true);
   BatchMemory memory, other;
   EXPECT_EQ(half.task->score(*set, predict_all(*half.model, set->examples, 512, memory)).value, result.seeds[0].dev.value);
   EXPECT_NEAR(whole.task->score(*set, predict_all(*whole.model, set->examples, 512, other)).value, result.seeds[0].dev.value, 5);
+}
+
+// A scale that is too high at first: steps are skipped until it fits, and the answers of the tuned model are those of its folder.
+TEST_F(Tuner, LearnsInFp16WithRecomputation) {
+  data(labelled(60), labelled(20), labelled(20));
+  config_.train.epochs = 6;
+  config_.train.precision = Precision::fp16;
+  config_.train.initial_loss_scale = 0x1p26;
+  config_.train.recompute = Recompute::full;
+  const TuningResult result = run_tuning(TaskKind::classify, config_);
+  EXPECT_GT(result.seeds[0].dev.value, 85) << summary(result);
+  EXPECT_GT(Json::parse(read_file(at("out/seed-1/state.json")), "state")["loss_scale"]["skipped_steps"].integer(), 0);
+  const TunedModel tuned = load_tuned_model(at("out/seed-1/best"));
+  const auto set = tuned.task->read(at("dev"), true);
+  BatchMemory memory;
+  EXPECT_EQ(tuned.task->score(*set, predict_all(*tuned.model, set->examples, 512, memory)).value, result.seeds[0].dev.value);
 }
 
 // However a step is cut into micro-batches, its masks of dropout are the same.
@@ -254,9 +274,9 @@ TEST_F(Tuner, GoesOnWhereItStopped) {
   config_.output.dir = at("pieces");
   for (const int64_t stop : {1, 3})
     EXPECT_THROW(run_tuning(TaskKind::classify, config_, [stop](int64_t epoch) { check(epoch != stop, "interrupted"); }), Error);
-  EXPECT_TRUE(fs::exists(at("pieces/seed-1/epoch-3.safetensors")));
+  EXPECT_TRUE(fs::exists(at("pieces/seed-1/resume")));
   run_tuning(TaskKind::classify, config_);
-  EXPECT_FALSE(fs::exists(at("pieces/seed-1/epoch-4.safetensors")));
+  EXPECT_FALSE(fs::exists(at("pieces/seed-1/resume")));
   EXPECT_EQ(read_file(at("pieces/seed-1/best/model.safetensors")), read_file(at("whole/seed-1/best/model.safetensors")));
   // A finished run is not done again, and another configuration does not go on with it.
   run_tuning(TaskKind::classify, config_);
@@ -302,6 +322,10 @@ TEST_F(Tuner, MistakesAreNamed) {
     return std::string("no error");
   };
   EXPECT_NE(error(TaskKind::ner).find("data.train and data.dev are both needed"), std::string::npos);
+  config_.parallel.tensor_parallel = 2;  // of one rank
+  data("", "", "");
+  EXPECT_NE(error(TaskKind::ner).find("tensor_parallel"), std::string::npos);
+  config_.parallel.tensor_parallel = 1;
   data(labelled(10), labelled(5), "{\"id\": 1, \"text\": \"cat\", \"label\": \"perhaps\"}\n");
   EXPECT_NE(error(TaskKind::classify).find("test:1: the label \"perhaps\" is none of no, yes"), std::string::npos);
   EXPECT_NE(error(TaskKind::relation).find("no entities are marked"), std::string::npos);

@@ -39,6 +39,8 @@ TEST(WordPiece, GivesIdsOffsetsAndTextOfTokenizers) {
     expect_stored_words(*load_tokenizer(directory.path()), folder);
     expect_stored_words(*load_tokenizer(directory.path() / "vocab.txt"), folder);
     EXPECT_EQ(read_file(directory.path() / "vocab.txt"), read_file(test::data_path(folder) / "vocab.txt"));
+    // transformers gives pairs their types only when it is told so.
+    EXPECT_NE(read_file(directory.path() / "tokenizer_config.json").find("token_type_ids"), std::string::npos);
   }
 }
 

@@ -9,8 +9,8 @@
 #include "triax/base/parallel.h"
 #include "triax/base/text.h"
 #include "triax/cli/bench_commands.h"
-#include "triax/finetune/model_folder.h"
 #include "triax/finetune/speed.h"
+#include "triax/finetune/start.h"
 #include "triax/kernels/peak.h"
 
 namespace triax::cli {
@@ -35,13 +35,15 @@ void print_peak(const TuningSpeed& speed, bool bf16) {
 
 void bench_random(const BenchFinetuneFlags& o) {
   o.model.validate();
-  Bert model(o.model, {.head = BertHead::sequence, .num_labels = 2}, Recompute::none, true, o.bf16 ? DType::bf16 : DType::f32);
-  model.parameters().initialize({}, 1);
+  FinetuneConfig config;
+  config.parallel.fit(1);
+  if (o.bf16) config.train.precision = Precision::bf16;
+  const EngineConfig engine = engine_config(config, o.model, {.head = BertHead::sequence, .num_labels = 2}, 1);
   SpeedOptions options = o.speed;
   options.padded = false;
   options.micro_batch_tokens = options.batch_size * options.window;
-  const TuningSpeed speed = measure_tuning_speed(model, random_examples(4 * options.batch_size, options.window, o.model.vocab_size), options);
-  fmt::print("model          BERT of {} parameters, s {}, batch {}, {}, {} threads\n", format_count(static_cast<double>(model.parameters().table().num_parameters())),
+  const TuningSpeed speed = measure_tuning_speed(engine, random_examples(4 * options.batch_size, options.window, o.model.vocab_size), options);
+  fmt::print("model          BERT of {} parameters, s {}, batch {}, {}, {} threads\n", format_count(static_cast<double>(declare_stage(engine.model, {.num_layers = engine.model.num_layers}, 0, 1, engine.head).table.num_parameters())),
              options.window, options.batch_size, o.bf16 ? "bf16" : "fp32", num_threads());
   fmt::print("training       {:.1f} tokens/s, {:.1f} ms a step over {} steps\n", speed.training[0].tokens_per_second(),
              1e3 * speed.training[0].seconds / static_cast<double>(speed.steps), speed.steps);
@@ -62,18 +64,20 @@ void bench_task(const BenchFinetuneFlags& o) {
   ConfigFields fields(config);
   fields.load_file(o.config);
   for (const std::string& assignment : o.overrides) fields.set(assignment);
-  const auto tokenizer = load_tokenizer(config.model.path);
+  config.parallel = {};  // of one rank
+  config.parallel.fit(1);
+  const auto tokenizer = load_tokenizer(vocabulary_of(config.model.path));
   const auto task = make_task({task_kind_from(o.task), config.model, config.data, config.task}, *tokenizer, {});
   const auto set = task->read(config.data.train, true);
-  std::vector<std::string> fresh;
-  const auto model = load_for_tuning(config.model.path, *task, 1, config.train.precision, fresh);
   SpeedOptions options = o.speed;
   options.batch_size = config.train.batch_size;
   options.window = config.data.max_length;
   options.micro_batch_tokens = config.train.micro_batch_tokens;
-  const TuningSpeed speed = measure_tuning_speed(*model, set->examples, options);
-  const bool bf16 = config.train.precision == TuningPrecision::bf16;
-  fmt::print("{}: {} sequences; {} batches of {}, {}, {} threads\n", config.data.train, set->examples.size(), speed.steps, options.batch_size, bf16 ? "bf16" : "fp32", num_threads());
+  const EngineConfig engine = engine_config(config, model_of(config.model.path), task->head(), 1);
+  const TuningSpeed speed = measure_tuning_speed(engine, set->examples, options);
+  const bool bf16 = config.train.precision == Precision::bf16;
+  fmt::print("{}: {} sequences; {} batches of {}, {}, {} threads\n", config.data.train, set->examples.size(), speed.steps, options.batch_size,
+             name_of(engine.compute_type()), num_threads());
   print_ways("training", speed.training);
   print_ways("prediction", speed.prediction);
   if (o.measure_peak) print_peak(speed, bf16);
@@ -82,7 +86,7 @@ void bench_task(const BenchFinetuneFlags& o) {
 }  // namespace
 
 void add_bench_finetune_command(Command bench) {
-  Command command = bench.add_subcommand("finetune", "Time the tuning of a BERT: on a task's real lengths, packed and with padding, or on random tokens");
+  Command command = bench.add_subcommand("finetune", "Time the tuning of a BERT on one rank: on a task's real lengths, packed and with padding, or on random tokens");
   auto o = std::make_shared<BenchFinetuneFlags>();
   o->speed.window = 128;
   command.add_option("task", o->task, "ner, relation, qa, classify, stance, regress or choice; without it, random tokens").type_name("TASK");

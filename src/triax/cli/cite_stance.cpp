@@ -15,8 +15,8 @@
 #include "triax/cli/commands.h"
 #include "triax/data/document_reader.h"
 #include "triax/data/pack.h"
-#include "triax/finetune/batches.h"
 #include "triax/finetune/model_folder.h"
+#include "triax/finetune/predict.h"
 #include "triax/tasks/records.h"
 #include "triax/tasks/stance_tally.h"
 

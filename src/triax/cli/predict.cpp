@@ -12,8 +12,8 @@
 #include "triax/base/progress.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
-#include "triax/finetune/batches.h"
 #include "triax/finetune/model_folder.h"
+#include "triax/finetune/predict.h"
 #include "triax/tasks/records.h"
 
 namespace triax::cli {
@@ -69,9 +69,9 @@ void predict_stream(const TunedModel& tuned, const PredictFlags& o) {
 void run(const PredictFlags& o) {
   check(o.tokens >= 1, "--tokens {}: must be positive", o.tokens);
   check(o.lines >= 1, "--lines {}: must be positive", o.lines);
-  check(o.precision.empty() || o.precision == "fp32" || o.precision == "bf16", "--precision {}: fp32 or bf16", o.precision);
-  std::optional<TuningPrecision> precision;
-  if (!o.precision.empty()) precision = o.precision == "bf16" ? TuningPrecision::bf16 : TuningPrecision::fp32;
+  check(o.precision.empty() || o.precision == "fp32" || o.precision == "bf16" || o.precision == "fp16", "--precision {}: fp32, bf16 or fp16", o.precision);
+  std::optional<Precision> precision;
+  if (!o.precision.empty()) precision = o.precision == "bf16" ? Precision::bf16 : o.precision == "fp16" ? Precision::fp16 : Precision::fp32;
   TunedModel tuned = load_tuned_model(o.model, precision);
   if (o.skip_bad) {
     tuned.options.data.skip_bad = true;
@@ -90,7 +90,7 @@ void add_predict_command(Command app) {
   command.add_option("-o,--output", o->output, "JSON lines to write; without it, standard output").type_name("FILE");
   command.add_option("--official", o->official, "also write the form that the benchmark's scorer (`triax score`) reads").type_name("FILE");
   command.add_option("--tokens", o->tokens, "tokens computed at a time").type_name("N").show_default();
-  command.add_option("--precision", o->precision, "fp32, or bf16, which is faster on processors that have it; without it, as the model was tuned").type_name("P");
+  command.add_option("--precision", o->precision, "fp32, fp16, or bf16, which is faster on processors that have it; without it, as the model was tuned").type_name("P");
   command.add_option("--lines", o->lines, "lines of standard input answered at a time, at most").type_name("N").show_default();
   command.add_flag("--skip-bad", o->skip_bad, "leave out bad records, and count them");
   command.footer(

@@ -1,148 +1,88 @@
 #include "triax/finetune/batches.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "triax/base/error.h"
 
 namespace triax::finetune {
-
-void PackedBatch::clear() {
-  for (auto* v : {&ids_, &types_, &positions_}) v->clear();
-  spans_.clear();
-  longest_ = 0;
-}
-
-void PackedBatch::add(const Example& example) {
-  const auto length = static_cast<int64_t>(example.ids.size());
-  spans_.push_back({tokens(), length});
-  ids_.insert(ids_.end(), example.ids.begin(), example.ids.end());
-  types_.insert(types_.end(), example.types.begin(), example.types.end());
-  for (int64_t i = 0; i < length; ++i) positions_.push_back(static_cast<int32_t>(i));
-  longest_ = std::max(longest_, length);
-}
-
-BertInput PackedBatch::input() {
-  const Shape shape{tokens()};
-  BertInput in{Tensor(ids_.data(), shape, DType::i32), Tensor(types_.data(), shape, DType::i32), Tensor(positions_.data(), shape, DType::i32), {}};
-  in.layout.spans = spans_;
-  in.layout.max_length = longest_;
-  in.layout.training = false;
-  return in;
-}
-
-Arena& BatchMemory::for_batch(const Bert& model, const PackedBatch& batch, bool with_backward) {
-  const size_t bytes = model.memory_bytes(batch.tokens(), batch.sequences(), 0, with_backward);
-  if (!arena_ || arena_->capacity() < bytes) {
-    arena_.reset();  // the old memory first
-    arena_ = std::make_unique<Arena>("activations", bytes + bytes / 8);
-  }
-  return *arena_;
-}
-
 namespace {
 
-void take_logits(const Bert& model, const Tensor& logits, const PackedBatch& batch, std::vector<Logits>& out) {
-  const float* x = logits.data<float>();
-  const int64_t width = logits.dim(1);
-  const bool by_token = model.head().head == BertHead::tokens || model.head().head == BertHead::spans;
-  for (int64_t i = 0; i < batch.sequences(); ++i) {
-    const int64_t begin = by_token ? batch.span(i).start : i, count = by_token ? batch.span(i).length : 1;
-    out.emplace_back(x + begin * width, x + (begin + count) * width);
-  }
+int64_t length_of(const Example& e) { return static_cast<int64_t>(e.ids.size()); }
+
+std::span<const Example> group_at(std::span<const Example> examples, size_t first) {
+  return examples.subspan(first, static_cast<size_t>(examples[first].group));
 }
 
-// What each term of the loss weighs before the sum of all weights is known, for one example.
-void weigh(const Example& e, const Bert& model, std::span<const float> classes, std::vector<float>& weights) {
-  if (model.head().head == BertHead::tokens) {
-    for (const int32_t label : e.labels) weights.push_back(label < 0 ? 0 : classes[static_cast<size_t>(label)]);
-  } else if (model.head().head == BertHead::sequence && model.head().num_labels > 1) {
-    weights.push_back(classes[static_cast<size_t>(e.labels[0])]);
-  } else if (model.head().head != BertHead::choice || e.group > 0) {
-    weights.push_back(1);
-  }
+int64_t tokens_of_group(std::span<const Example> group) {
+  return std::accumulate(group.begin(), group.end(), int64_t{0}, [](int64_t sum, const Example& e) { return sum + length_of(e); });
 }
 
-// The targets of one micro-batch.
-struct Targets {
-  std::vector<int32_t> labels, starts, ends;
-  std::vector<float> weights, values;
-  int64_t choices = 0;
+int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-  void add(const Example& e, const Span& span, BertHead head) {
-    if (head == BertHead::choice) {
-      if (e.group > 0) {
-        check(choices == 0 || choices == e.group, "a question of {} choices stands beside one of {}; all need the same number", e.group, choices);
-        choices = e.group;
-        labels.push_back(e.labels[0]);
-      }
-      return;
-    }
-    labels.insert(labels.end(), e.labels.begin(), e.labels.end());
-    values.push_back(e.value);
-    starts.push_back(static_cast<int32_t>(span.start) + e.start);
-    ends.push_back(static_cast<int32_t>(span.start) + e.end);
-  }
-  BertTargets view() const {
-    return {.labels = labels, .weights = weights, .values = values, .starts = starts, .ends = ends, .choices = choices, .masked = {}, .order = {}};
-  }
-};
+int64_t round_up_quotient(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Where each rank's part of a list begins, and the last one's ends: parts of about as many tokens.
-std::vector<size_t> parts_of(std::span<const int64_t> tokens, int ranks) {
+// Micro-batches of a step that each data-parallel rank should have at least: a pipeline is idle less with more of them.
+int64_t wanted_micro_batches(const EngineConfig& config, int64_t groups) {
+  const GridShape& grid = config.parallel.grid;
+  return grid.pipeline_parallel > 1 ? std::min<int64_t>(2 * grid.pipeline_parallel, round_up_quotient(groups, grid.data_parallel)) : 1;
+}
+
+// How many it has.
+int64_t count_micro_batches(const EngineConfig& config, int64_t tokens, int64_t groups, int64_t micro_batch_tokens) {
+  const GridShape& grid = config.parallel.grid;
+  const int64_t count = std::max(wanted_micro_batches(config, groups), round_up_quotient(tokens, grid.data_parallel * micro_batch_tokens));
+  return config.parallel.virtual_pipeline > 1 ? round_up(count, grid.pipeline_parallel) : count;
+}
+
+// Where each part of a list begins, and the last one's ends: parts of about as many tokens, each of them more than its share
+// by less than one entry.
+std::vector<size_t> parts_of(std::span<const int64_t> tokens, size_t count) {
   const int64_t all = std::accumulate(tokens.begin(), tokens.end(), int64_t{0});
   std::vector<size_t> begins;
   int64_t before = 0;
   for (size_t i = 0; i < tokens.size(); before += tokens[i++])
-    while (static_cast<int64_t>(begins.size()) * all <= before * ranks && begins.size() < static_cast<size_t>(ranks)) begins.push_back(i);
-  begins.resize(static_cast<size_t>(ranks) + 1, tokens.size());
+    while (static_cast<int64_t>(begins.size()) * all <= before * static_cast<int64_t>(count) && begins.size() < count) begins.push_back(i);
+  begins.resize(count + 1, tokens.size());
   return begins;
 }
 
-// Every rank fills in its part of what is zero elsewhere; the sum is everything.
-std::vector<Logits> predict_shared(const Bert& model, std::span<const Example> examples, int64_t tokens, BatchMemory& memory,
-                                   const std::function<void(uint64_t)>& progress, Communicator& ranks) {
-  const bool by_token = model.head().head == BertHead::tokens || model.head().head == BertHead::spans;
-  const auto outputs = static_cast<size_t>(model.head().outputs());
-  std::vector<int64_t> lengths;
-  std::vector<size_t> offsets = {0};
-  for (const Example& e : examples) {
-    lengths.push_back(static_cast<int64_t>(e.ids.size()));
-    offsets.push_back(offsets.back() + outputs * (by_token ? e.ids.size() : 1));
+// What each term of an example's loss weighs before the sum of all weights is known.
+void weigh(const Example& e, const BertHeadConfig& head, std::span<const float> classes, std::vector<float>& weights) {
+  if (head.head == BertHead::tokens) {
+    for (const int32_t label : e.labels) weights.push_back(label < 0 ? 0 : classes[static_cast<size_t>(label)]);
+  } else if (head.head == BertHead::sequence && head.num_labels > 1) {
+    weights.push_back(classes[static_cast<size_t>(e.labels[0])]);
+  } else if (head.head != BertHead::choice || e.group > 0) {
+    weights.push_back(1);
   }
-  const auto begins = parts_of(lengths, ranks.size());
-  const auto rank = static_cast<size_t>(ranks.rank());
-  const size_t begin = begins[rank], count = begins[rank + 1] - begin;
-  std::vector<float> all(offsets.back());
-  const auto mine = predict_all(model, examples.subspan(begin, count), tokens, memory, progress);
-  for (size_t i = 0; i < count; ++i) std::copy(mine[i].begin(), mine[i].end(), all.begin() + static_cast<std::ptrdiff_t>(offsets[begin + i]));
-  ranks.all_reduce({all.data(), {static_cast<int64_t>(all.size())}, DType::f32});
-  std::vector<Logits> out;
-  for (size_t i = 0; i < examples.size(); ++i)
-    out.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(offsets[i]), all.begin() + static_cast<std::ptrdiff_t>(offsets[i + 1]));
-  return out;
+}
+
+// Of the example that was appended last.
+void append_targets(const Example& e, const BertHeadConfig& head, TokenBatch& batch) {
+  TaskTargets& t = batch.task;
+  if (head.head == BertHead::choice) {
+    if (e.group == 0) return;
+    check(t.choices == 0 || t.choices == e.group, "a question of {} choices stands beside one of {}; all need the same number", e.group, t.choices);
+    t.choices = e.group;
+    t.labels.push_back(e.labels[0]);
+    return;
+  }
+  const auto start = static_cast<int32_t>(batch.spans.back().start);
+  t.labels.insert(t.labels.end(), e.labels.begin(), e.labels.end());
+  t.values.push_back(e.value);
+  t.starts.push_back(start + e.start);
+  t.ends.push_back(start + e.end);
 }
 
 }  // namespace
 
-std::vector<Logits> predict_all(const Bert& model, std::span<const Example> examples, int64_t tokens, BatchMemory& memory,
-                                const std::function<void(uint64_t)>& progress, Communicator* ranks) {
-  if (ranks && ranks->size() > 1) return predict_shared(model, examples, tokens, memory, progress, *ranks);
-  std::vector<Logits> out;
-  out.reserve(examples.size());
-  PackedBatch batch;
-  const auto run = [&] {
-    if (batch.sequences() == 0) return;
-    take_logits(model, model.predict({}, batch.input(), memory.for_batch(model, batch, false)), batch, out);
-    batch.clear();
-    if (progress) progress(out.size());
-  };
-  for (const Example& e : examples) {
-    if (batch.tokens() + static_cast<int64_t>(e.ids.size()) > tokens) run();
-    batch.add(e);
-  }
-  run();
-  return out;
+std::vector<size_t> first_of_groups(std::span<const Example> examples) {
+  std::vector<size_t> firsts;
+  for (size_t i = 0; i < examples.size(); ++i)
+    if (examples[i].group > 0) firsts.push_back(i);
+  return firsts;
 }
 
 std::vector<float> class_weights(std::span<const Example> examples, int64_t num_labels, ClassWeights which) {
@@ -159,52 +99,81 @@ std::vector<float> class_weights(std::span<const Example> examples, int64_t num_
   return weights;
 }
 
-double train_batch(const Bert& model, std::span<const Example> examples, std::span<const size_t> firsts, std::span<const float> weights_of_classes,
-                   int64_t tokens, TokenLayout layout, BatchMemory& memory, const Communicator* ranks) {
-  std::vector<float> all;
-  for (const size_t first : firsts)
-    for (int64_t j = 0; j < examples[first].group; ++j) weigh(examples[first + static_cast<size_t>(j)], model, weights_of_classes, all);
-  double sum = 0;
-  for (const float w : all) sum += static_cast<double>(w);
-  if (sum == 0) return 0;
-
-  double loss = 0;
-  PackedBatch batch;
-  Targets targets;
-  const auto run = [&] {
-    if (batch.sequences() == 0) return;
-    for (float& w : targets.weights) w = static_cast<float>(static_cast<double>(w) / sum);
-    BertInput input = batch.input();
-    const int64_t first_token = layout.first_token;
-    layout.spans = input.layout.spans;
-    input.layout = layout;
-    loss += model.train({}, input, targets.view(), memory.for_batch(model, batch, true));
-    layout.first_token = first_token + batch.tokens();
-    batch.clear();
-    targets = {};
+void size_engine(const BatchSizes& sizes, std::span<const Example> trained, std::span<const std::span<const Example>> predicted, EngineConfig& config) {
+  std::vector<int64_t> groups;
+  int64_t longest = 1, shortest = sizes.micro_batch_tokens;
+  const auto look_at = [&](std::span<const Example> examples) {
+    for (const Example& e : examples) longest = std::max(longest, length_of(e)), shortest = std::min(shortest, length_of(e));
   };
-  std::vector<int64_t> group_tokens(firsts.size());
-  for (size_t i = 0; i < firsts.size(); ++i)
-    for (int64_t j = 0; j < examples[firsts[i]].group; ++j) {
-      const auto length = static_cast<int64_t>(examples[firsts[i] + static_cast<size_t>(j)].ids.size());
-      group_tokens[i] += length;
-      layout.max_length = std::max(layout.max_length, length);  // of the whole step: dropout's masks depend on it
-    }
-  const auto begins = parts_of(group_tokens, ranks ? ranks->size() : 1);
-  const auto rank = static_cast<size_t>(ranks ? ranks->rank() : 0);
-  layout.first_token += std::accumulate(group_tokens.begin(), group_tokens.begin() + static_cast<std::ptrdiff_t>(begins[rank]), int64_t{0});
-  for (size_t i = begins[rank]; i < begins[rank + 1]; ++i) {
-    const size_t first = firsts[i];
-    if (batch.tokens() + group_tokens[i] > tokens) run();
-    for (int64_t j = 0; j < examples[first].group; ++j) {
-      const Example& e = examples[first + static_cast<size_t>(j)];
-      batch.add(e);
-      targets.add(e, batch.span(batch.sequences() - 1), model.head().head);
-      weigh(e, model, weights_of_classes, targets.weights);
-    }
+  look_at(trained);
+  for (const size_t first : first_of_groups(trained)) groups.push_back(tokens_of_group(group_at(trained, first)));
+  for (const auto examples : predicted) look_at(examples);
+  std::ranges::sort(groups, std::greater());
+  const auto count = std::min(static_cast<size_t>(sizes.batch_size), groups.size());
+  const int64_t step = std::accumulate(groups.begin(), groups.begin() + static_cast<std::ptrdiff_t>(count), int64_t{0});
+  // A part of a step is larger than its share by less than a group; of a step of few groups the share is at most one.
+  const int64_t largest_group = groups.empty() ? 0 : groups[0];
+  const int64_t share = round_up_quotient(step, config.parallel.grid.data_parallel * wanted_micro_batches(config, static_cast<int64_t>(count)));
+  const int64_t part = std::max(std::min(sizes.micro_batch_tokens, share), largest_group) + largest_group;
+  const int64_t tokens = std::max(std::min(part, step), longest);
+  config.sequence_length = longest;
+  config.packed_tokens = round_up(tokens, config.token_multiple());
+  config.micro_batch_size = (config.packed_tokens + shortest - 1) / shortest;
+  config.max_micro_batches = count_micro_batches(config, step, static_cast<int64_t>(count), sizes.micro_batch_tokens);
+}
+
+void append(const Example& example, TokenBatch& batch) {
+  const int64_t length = length_of(example);
+  batch.spans.push_back({static_cast<int64_t>(batch.tokens.size()), length});
+  batch.tokens.insert(batch.tokens.end(), example.ids.begin(), example.ids.end());
+  batch.types.insert(batch.types.end(), example.types.begin(), example.types.end());
+  for (int64_t i = 0; i < length; ++i) batch.positions.push_back(static_cast<int32_t>(i));
+  batch.max_length = std::max(batch.max_length, length);
+}
+
+void complete(const EngineConfig& config, TokenBatch& batch) {
+  const bool by_token = config.head.head == BertHead::tokens, has_targets = !batch.task.weights.empty() || batch.spans.empty();
+  const auto add_token = [&] {
+    for (auto* ids : {&batch.tokens, &batch.types, &batch.positions}) ids->push_back(0);
+    if (by_token && has_targets) batch.task.labels.push_back(-1), batch.task.weights.push_back(0);
+  };
+  if (batch.spans.empty()) {
+    batch.spans.push_back({0, 1});
+    add_token();
+    if (!by_token) batch.task = {.labels = {0}, .starts = {0}, .ends = {0}, .weights = {0}, .values = {0}, .choices = 1};
   }
-  run();
-  return loss;
+  while (static_cast<int64_t>(batch.tokens.size()) % config.token_multiple() != 0) add_token();
+}
+
+std::vector<TokenBatch> pack_step(const EngineConfig& config, int replica, std::span<const Example> examples, std::span<const size_t> firsts,
+                                  std::span<const float> weights_of_classes, int64_t micro_batch_tokens) {
+  std::vector<int64_t> tokens;
+  std::vector<float> weights;
+  int64_t longest = 1;  // of the whole step: dropout's masks depend on it
+  for (const size_t first : firsts) {
+    tokens.push_back(tokens_of_group(group_at(examples, first)));
+    for (const Example& e : group_at(examples, first)) weigh(e, config.head, weights_of_classes, weights), longest = std::max(longest, length_of(e));
+  }
+  const double sum = std::max(std::accumulate(weights.begin(), weights.end(), 0.0), 1e-30);
+  const int64_t all = std::accumulate(tokens.begin(), tokens.end(), int64_t{0});
+  const auto count = static_cast<size_t>(count_micro_batches(config, all, static_cast<int64_t>(firsts.size()), micro_batch_tokens));
+  const auto begins = parts_of(tokens, count * static_cast<size_t>(config.parallel.grid.data_parallel));
+  std::vector<TokenBatch> batches(count);
+  for (size_t b = 0; b < count; ++b) {
+    TokenBatch& batch = batches[b];
+    const size_t part = static_cast<size_t>(replica) * count + b;
+    batch.first_token = std::accumulate(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(begins[part]), int64_t{0});
+    for (size_t i = begins[part]; i < begins[part + 1]; ++i)
+      for (const Example& e : group_at(examples, firsts[i])) {
+        append(e, batch);
+        append_targets(e, config.head, batch);
+        weigh(e, config.head, weights_of_classes, batch.task.weights);
+      }
+    for (float& w : batch.task.weights) w = static_cast<float>(static_cast<double>(w) / sum);
+    batch.max_length = longest;
+    complete(config, batch);
+  }
+  return batches;
 }
 
 }  // namespace triax::finetune

@@ -7,6 +7,7 @@
 
 #include "triax/optim/lr_schedule.h"
 #include "triax/tasks/token_labels.h"
+#include "triax/train/run_config.h"
 
 namespace triax::finetune {
 
@@ -15,7 +16,6 @@ TaskKind task_kind_from(std::string_view name);
 std::string_view task_name(TaskKind kind);
 
 enum class ClassWeights { none, balanced };
-enum class TuningPrecision { fp32, bf16 };
 
 struct ModelSection {
   std::string path;
@@ -77,14 +77,17 @@ struct TrainSection {
   double learning_rate = 5e-5, head_learning_rate = 0, warmup = 0.1, weight_decay = 0.01, clip_gradient = 1.0, beta2 = 0.999;
   Decay decay = Decay::linear;
   ClassWeights class_weights = ClassWeights::none;
-  TuningPrecision precision = TuningPrecision::fp32;
+  Precision precision = Precision::fp32;
+  double loss_scale = 0, initial_loss_scale = 65536;
+  Recompute recompute = Recompute::none;
   std::vector<int64_t> seeds = {1};
 
   template <class V>
   void visit(V& v) {
     v("epochs", epochs, "passes over the training file").at_least(1);
     v("batch_size", batch_size, "sequences of an optimizer step").at_least(1);
-    v("micro_batch_tokens", micro_batch_tokens, "tokens computed at a time: bounds memory, changes no result").at_least(16);
+    v("micro_batch_tokens", micro_batch_tokens, "tokens computed at a time, about: bounds memory, changes no result; a pipeline "
+      "cuts a step into two parts a rank at least").at_least(16);
     v("patience", patience, "stop after that many epochs without a better dev score; 0: never").at_least(0);
     v("learning_rate", learning_rate, "peak learning rate").at_least(0);
     v("head_learning_rate", head_learning_rate, "peak of the head's layers, which begin without knowing anything; 0: as the others").at_least(0);
@@ -94,7 +97,11 @@ struct TrainSection {
     v("clip_gradient", clip_gradient, "largest gradient norm; 0: any").at_least(0);
     v("beta2", beta2, "of AdamW").between(0, 1);
     v("class_weights", class_weights, "balanced: classes count by the inverse of how frequent they are", {"none", "balanced"});
-    v("precision", precision, "of matrix products and activations; weights, sums and losses are fp32 in both", {"fp32", "bf16"});
+    v("precision", precision, "of matrix products and activations; weights, sums and losses are fp32 in all", {"fp32", "bf16", "fp16"});
+    v("loss_scale", loss_scale, "fp16: the loss is multiplied by this before backward; 0: by a scale that adapts").at_least(0);
+    v("initial_loss_scale", initial_loss_scale, "fp16: the scale of the first step").at_least(1);
+    v("recompute", recompute, "what backward computes again instead of keeping: nothing, norms and activations, or whole layers",
+      {"none", "selective", "full"});
     v("seeds", seeds, "one run each; results are their mean and deviation").at_least(0);
   }
 };
@@ -112,6 +119,7 @@ struct FinetuneConfig {
   DataSection data;
   TaskSection task;
   TrainSection train;
+  GridConfig parallel;
   OutputSection output;
 
   template <class V>
@@ -120,6 +128,7 @@ struct FinetuneConfig {
     v.section("data", data, "files and how they are read");
     v.section("task", task, "what is peculiar to one task");
     v.section("train", train, "how it is tuned");
+    v.section("parallel", parallel, "the grid of ranks: tensor x pipeline x data; changes no result");
     v.section("output", output, "where results go");
   }
 };

@@ -1,11 +1,13 @@
 #include "triax/finetune/model_folder.h"
 
+#include <algorithm>
+
 #include "triax/base/config.h"
 #include "triax/base/error.h"
 #include "triax/base/file.h"
 #include "triax/base/json.h"
 #include "triax/models/hf_bert.h"
-#include "triax/train/load_model.h"
+#include "triax/train/state.h"
 
 namespace triax::finetune {
 namespace {
@@ -13,17 +15,40 @@ namespace {
 namespace fs = std::filesystem;
 constexpr const char* kTaskFile = "triax_task.json";
 
-bool is_hf_folder(const fs::path& folder) { return !fs::exists(folder) || fs::exists(folder / "config.json"); }
+// The elements of a tensor that ranks have pieces of, on all of them.
+Tensor gather(const HfBertTensor& tensor, const std::vector<TensorPiece>& pieces, const ProcessGrid* grid, std::vector<float>& memory) {
+  memory.assign(static_cast<size_t>(tensor.shape.numel()), 0.0f);
+  for (const TensorPiece& piece : pieces) {
+    if (piece.name != tensor.parameter) continue;
+    const float* from = piece.data.data<float>();
+    for_each_overlap(piece.region, tensor.region, [&](int64_t theirs, int64_t ours, int64_t count) { std::copy_n(from + theirs, count, memory.data() + ours); });
+  }
+  const Tensor whole(memory.data(), tensor.shape, DType::f32);
+  if (grid) grid->world().communicator().all_reduce(whole);  // each element is zero on all ranks but one
+  return whole;
+}
+
+DType type_of(Precision precision) {
+  EngineConfig config;
+  config.precision = precision;
+  return config.compute_type();
+}
 
 }  // namespace
 
-DType compute_type(TuningPrecision precision) { return precision == TuningPrecision::bf16 ? DType::bf16 : DType::f32; }
-
-void write_tuned_model(const fs::path& folder, const Bert& model, const Task& task, const Tokenizer& tokenizer, TaskKind kind, FinetuneConfig config) {
+void write_tuned_model(const fs::path& folder, Engine& engine, const Task& task, const Tokenizer& tokenizer, TaskKind kind, FinetuneConfig config) {
+  const std::vector<TensorPiece> pieces = checkpoint_pieces(engine, false);
+  const HfBertConfig hf{engine.config().model, engine.config().head, task.labels()};
+  std::vector<float> memory;
+  const auto values = [&](const HfBertTensor& tensor) { return gather(tensor, pieces, engine.grid(), memory); };
+  if (engine.grid() && engine.grid()->world().rank() > 0) {
+    for (const HfBertTensor& tensor : hf_bert_tensors(hf)) values(tensor);
+    return;
+  }
   const fs::path fresh = folder.string() + ".new";
   fs::remove_all(fresh);
   fs::create_directories(fresh);
-  write_hf_bert(fresh, model, task.labels());
+  write_hf_bert(fresh, hf, DType::f32, values);
   save_tokenizer(tokenizer, fresh);
   const Json json = {{"task", task_name(kind)}, {"config", ConfigFields(config).print()}, {"triax", TRIAX_VERSION}};
   write_file_atomic(fresh / kTaskFile, json.dump(2) + "\n");
@@ -31,7 +56,15 @@ void write_tuned_model(const fs::path& folder, const Bert& model, const Task& ta
   rename_durable(fresh, folder);
 }
 
-TunedModel load_tuned_model(const fs::path& folder, std::optional<TuningPrecision> precision) {
+void load_tuned_weights(const fs::path& folder, Engine& engine) {
+  for (size_t c = 0; c < engine.num_chunks(); ++c) {
+    const auto missing = load_hf_bert(folder, engine.config().model.post_norm, engine.config().head.head, engine.model(c).parameters());
+    check(missing.empty(), "{}: there is no tensor for {}", folder.string(), missing.empty() ? "" : missing.front());
+  }
+  engine.weights_changed();
+}
+
+TunedModel load_tuned_model(const fs::path& folder, std::optional<Precision> precision) {
   const fs::path file = folder / kTaskFile;
   check(fs::exists(file), "{}: there is no {}; a model that `triax finetune` made (its folder \"best\") is expected", folder.string(), kTaskFile);
   const auto json = Json::parse_or_null(read_file(file));
@@ -45,37 +78,10 @@ TunedModel load_tuned_model(const fs::path& folder, std::optional<TuningPrecisio
   tuned.tokenizer = load_tokenizer(folder);
   const HfBertConfig hf = read_hf_bert_config(folder);
   tuned.task = make_task(tuned.options, *tuned.tokenizer, hf.labels);
-  tuned.model = std::make_unique<Bert>(hf.model, hf.head, Recompute::none, false, compute_type(tuned.precision));
+  tuned.model = std::make_unique<Bert>(hf.model, hf.head, Recompute::none, false, type_of(tuned.precision));
   const auto missing = load_hf_bert(folder, *tuned.model);
   check(missing.empty(), "{}: there is no tensor for {}", folder.string(), missing.empty() ? "" : missing.front());
   return tuned;
-}
-
-std::filesystem::path vocabulary_of(const fs::path& folder) {
-  if (is_hf_folder(folder)) return folder;
-  const SavedBert saved = open_bert(folder);
-  check(!saved.tokenizer.empty(), "{} does not name its vocabulary; turn it into a Hugging Face folder with `triax convert --tokenizer DIR`",
-        saved.reader.path().string());
-  return saved.tokenizer;
-}
-
-std::unique_ptr<Bert> load_for_tuning(const fs::path& folder, const Task& task, uint64_t seed, TuningPrecision precision, std::vector<std::string>& fresh) {
-  if (!is_hf_folder(folder)) {
-    const SavedBert saved = open_bert(folder);
-    auto model = std::make_unique<Bert>(saved.run.model, task.head(), Recompute::none, true, compute_type(precision));
-    model->parameters().initialize({}, seed);
-    fresh = load_bert(saved, *model);
-    return model;
-  }
-  const HfBertConfig hf = read_hf_bert_config(folder);
-  const BertHeadConfig head = task.head();
-  auto model = std::make_unique<Bert>(hf.model, head, Recompute::none, true, compute_type(precision));
-  model->parameters().initialize({}, seed);
-  // A classifier of other classes is no use, even where its shape is the same.
-  const bool same_head = hf.head.head == head.head && hf.head.outputs() == head.outputs() && hf.head.hidden_size == head.hidden_size &&
-                         (task.labels().empty() || hf.labels == task.labels());
-  fresh = load_hf_bert(folder, *model, same_head);
-  return model;
 }
 
 }  // namespace triax::finetune

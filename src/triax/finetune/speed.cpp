@@ -6,7 +6,8 @@
 
 #include "triax/base/error.h"
 #include "triax/base/rng.h"
-#include "triax/finetune/step.h"
+#include "triax/finetune/batches.h"
+#include "triax/finetune/predict.h"
 
 namespace triax::finetune {
 namespace {
@@ -51,22 +52,17 @@ std::vector<Example> gather(const std::vector<Example>& examples, std::span<cons
 
 class SpeedRun {
  public:
-  SpeedRun(Bert& model, const SpeedOptions& options)
-      : model_(model), options_(options), optimizer_(model.parameters(), {.beta2 = 0.999}),
-        weights_(static_cast<size_t>(std::max<int64_t>(model.head().num_labels, 1)), 1.0f) {}
+  SpeedRun(const EngineConfig& config, const SpeedOptions& options)
+      : engine_(config), options_(options), weights_(static_cast<size_t>(std::max<int64_t>(config.head.num_labels, 1)), 1.0f) {
+    engine_.initialize();
+  }
 
   void one(const std::vector<Example>& batch, Padding padding, bool counts, TuningSpeed& speed) {
     const std::vector<Example> work = padded(batch, padding, options_.window);
-    std::vector<size_t> firsts;
-    for (size_t i = 0; i < work.size(); ++i)
-      if (work[i].group > 0) firsts.push_back(i);
-    const StepSettings settings{.learning_rate = 1e-5, .head_learning_rate = 1e-5, .clip_gradient = 1, .micro_batch_tokens = options_.micro_batch_tokens};
-    TokenLayout layout;
-    layout.seed = 1, layout.step = static_cast<uint32_t>(++steps_);
     const auto begin = Clock::now();
-    tuning_step(model_, optimizer_, work, firsts, weights_, settings, layout, memory_);
+    engine_.train_step(++steps_, 1e-5, pack_step(engine_.config(), 0, work, first_of_groups(work), weights_, options_.micro_batch_tokens));
     const auto middle = Clock::now();
-    predict_all(model_, work, options_.micro_batch_tokens, memory_);
+    predict_all(engine_, work, options_.micro_batch_tokens);
     const auto end = Clock::now();
     if (!counts) return;
     const auto tokens = static_cast<double>(tokens_of(batch)), computed = static_cast<double>(tokens_of(work));
@@ -78,11 +74,9 @@ class SpeedRun {
   }
 
  private:
-  Bert& model_;
+  Engine engine_;
   const SpeedOptions& options_;
-  Optimizer optimizer_;
   std::vector<float> weights_;
-  BatchMemory memory_;
   int64_t steps_ = 0;
 };
 
@@ -99,16 +93,17 @@ std::vector<Example> random_examples(int64_t count, int64_t length, int64_t voca
   return examples;
 }
 
-TuningSpeed measure_tuning_speed(Bert& model, const std::vector<Example>& examples, const SpeedOptions& options) {
+TuningSpeed measure_tuning_speed(EngineConfig config, const std::vector<Example>& examples, const SpeedOptions& options) {
   check(!examples.empty(), "there is nothing to measure with");
-  std::vector<size_t> firsts;
-  for (size_t i = 0; i < examples.size(); ++i)
-    if (examples[i].group > 0) firsts.push_back(i);
+  std::vector<size_t> firsts = first_of_groups(examples);
+  const std::vector<Example> longest = padded(examples, options.padded ? Padding::window : Padding::none, options.window);
+  const std::span<const Example> predicted = longest;
+  size_engine({options.batch_size, options.micro_batch_tokens}, longest, {&predicted, 1}, config);
   Philox random(1);
   for (size_t i = firsts.size(); i > 1; --i) std::swap(firsts[i - 1], firsts[random.next_below(i)]);
 
   TuningSpeed speed;
-  SpeedRun run(model, options);
+  SpeedRun run(config, options);
   const size_t batch_size = std::min(static_cast<size_t>(options.batch_size), firsts.size());
   double flops = 0, spent = 0;
   for (size_t at = 0, round = 0; round < 2 || spent < options.seconds; ++round, at += batch_size) {
@@ -118,7 +113,7 @@ TuningSpeed measure_tuning_speed(Bert& model, const std::vector<Example>& exampl
       if (padding == Padding::none || options.padded) run.one(batch, padding, round > 0, speed);
     if (round == 0) continue;
     ++speed.steps;
-    flops += training_flops(model.config(), batch);
+    flops += training_flops(config.model, batch);
     spent = speed.training[0].seconds + speed.training[1].seconds + speed.training[2].seconds;
   }
   speed.model_flops_per_second = flops / speed.training[0].seconds;

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "triax/finetune/task.h"
-#include "triax/models/bert.h"
+#include "triax/train/engine.h"
 
 namespace triax::finetune {
 
@@ -32,7 +32,8 @@ struct SpeedOptions {
 };
 
 // Goes over the examples in a random order, each batch in all ways one after the other, so that what else the
-// machine does falls on all alike; the first batch does not count. The model needs gradients; it learns.
-TuningSpeed measure_tuning_speed(Bert& model, const std::vector<Example>& examples, const SpeedOptions& options);
+// machine does falls on all alike; the first batch does not count. `config`: of one rank, but for the sizes of batches; the
+// model begins with random weights.
+TuningSpeed measure_tuning_speed(EngineConfig config, const std::vector<Example>& examples, const SpeedOptions& options);
 
 }  // namespace triax::finetune

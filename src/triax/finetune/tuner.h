@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "triax/comm/communicator.h"
+#include "triax/comm/world.h"
 #include "triax/finetune/config.h"
 #include "triax/finetune/task.h"
 
@@ -42,9 +42,9 @@ Spread spread_of(const std::vector<double>& values);
 //   seed-<n>/best/              the best model, for `triax predict` and for transformers
 //   seed-<n>/dev.jsonl, test.jsonl, and the benchmark's own form of the predictions
 //   results.json, report.html
-// `after_epoch` is called when an epoch is over and saved; it may end the run by throwing. With `ranks`, all of which
-// call this, they share each batch; the first writes.
-TuningResult run_tuning(TaskKind kind, const FinetuneConfig& config, const std::function<void(int64_t)>& after_epoch = {}, Communicator* ranks = nullptr);
+// `after_epoch` is called when an epoch is over and saved; it may end the run by throwing. The ranks of `world`, all of which
+// call this, are the grid of [parallel]; the first writes.
+TuningResult run_tuning(TaskKind kind, FinetuneConfig config, const std::function<void(int64_t)>& after_epoch = {}, World* world = nullptr);
 
 // The tables for people.
 std::string summary(const TuningResult& result);

@@ -66,6 +66,8 @@ double span_loss(const TokenLayout& layout, const Tensor& logits, const BertTarg
   check(targets.starts.size() == spans.size() && targets.ends.size() == spans.size() && targets.weights.size() == spans.size(),
         "{} sequences have {} answers", spans.size(), targets.starts.size());
   double loss = 0;
+  const int64_t end = spans.empty() ? 0 : spans.back().start + spans.back().length;
+  if (with_gradient) std::fill(logits.data<float>() + 2 * end, logits.data<float>() + logits.numel(), 0.0f);  // what is behind is padding
   for (size_t i = 0; i < spans.size(); ++i) {
     loss += span_column_loss(logits, spans[i], 0, targets.starts[i], targets.weights[i], with_gradient);
     loss += span_column_loss(logits, spans[i], 1, targets.ends[i], targets.weights[i], with_gradient);

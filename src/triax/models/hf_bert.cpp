@@ -11,6 +11,7 @@
 #include "triax/base/file.h"
 #include "triax/checkpoint/elements.h"
 #include "triax/checkpoint/safetensors.h"
+#include "triax/models/parameter_parts.h"
 
 namespace triax {
 namespace {
@@ -97,69 +98,106 @@ bool belongs_to_head(const std::string& name) {
   return name.starts_with("pooler.") || name.starts_with("masked.") || name.starts_with("order.") || name.starts_with("classifier.");
 }
 
-// One of their tensors' shape: of qkv a third.
-Shape part_shape(const ParameterSpec& spec, size_t parts) {
-  if (parts == 1) return spec.shape;
-  return spec.shape.rank() == 4 ? Shape{spec.shape[3], spec.shape[3]} : Shape{spec.shape[1] * spec.shape[2]};
+// Theirs that make up one of ours: what each is of it, of qkv a third.
+std::vector<HfBertTensor> hf_tensors_of(const ParameterSpec& spec, BertHead head, bool post_norm) {
+  const auto names = hf_names(spec.name, head, post_norm);
+  const Shape& global = spec.global_shape;
+  if (names.size() == 1) return {{names[0], global, spec.name, whole_region(global)}};
+  std::vector<HfBertTensor> tensors;
+  for (const std::string& name : names) {
+    Region third = whole_region(global);
+    third.offset[0] = static_cast<int64_t>(tensors.size());
+    third.shape[0] = 1;
+    third.end = third.shape.numel();
+    const Shape shape = global.rank() == 4 ? Shape{global[3], global[3]} : Shape{global[1] * global[2]};
+    tensors.push_back({name, shape, spec.name, third});
+  }
+  return tensors;
+}
+
+// Of a tensor as it is in the file to what is owned of it, which alone is read.
+void read_parts(const SafetensorsFile& file, const SafetensorsEntry& entry, const HfBertTensor& tensor,
+                const std::vector<ParameterPart>& owned, const Parameters& parameters) {
+  const std::byte* from = file.bytes(entry).data();
+  for (const ParameterPart& part : owned) {
+    if (part.spec->name != tensor.parameter) continue;
+    float* to = parameters.master_at(part.begin, part.size).data<float>();
+    for_each_overlap(part.region, tensor.region, [&](int64_t ours, int64_t theirs, int64_t count) {
+      copy_elements(from + static_cast<size_t>(theirs) * size_of(entry.dtype), entry.dtype, to + ours, DType::f32, count);
+    });
+  }
 }
 
 }  // namespace
 
-std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model, bool with_classifier) {
+std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, bool post_norm, BertHead head, Parameters& parameters, bool with_classifier) {
   SafetensorsDirectory files(directory);
   std::vector<std::string> missing;
-  Parameters& parameters = model.parameters();
-  for (int i = 0; i < static_cast<int>(parameters.table().specs().size()); ++i) {
-    const ParameterSpec& spec = parameters.table()[i];
+  const std::vector<ParameterPart> owned = owned_parts(parameters);
+  for (const ParameterSpec& spec : parameters.table().specs()) {
     if (!with_classifier && spec.name.starts_with("classifier.")) {
       missing.push_back(spec.name);
       continue;
     }
-    const auto names = hf_names(spec.name, model.head().head, model.config().post_norm);
-    const Shape shape = part_shape(spec, names.size());
-    float* to = parameters.master(i).data<float>();
-    for (const std::string& name : names) {
-      const auto found = find_name(files, name);
+    for (const HfBertTensor& tensor : hf_tensors_of(spec, head, post_norm)) {
+      const auto found = find_name(files, tensor.name);
       if (!found) {
-        check(belongs_to_head(spec.name), "{}: there is no tensor {}", directory.string(), name);
+        check(belongs_to_head(spec.name), "{}: there is no tensor {}", directory.string(), tensor.name);
         missing.push_back(spec.name);
         break;
       }
       const SafetensorsFile& file = files.file_of(*found);
       const SafetensorsEntry& entry = file.get(*found);
-      check(entry.shape == shape, "{}: tensor {} has shape {}, and {} is asked for", file.path().string(), *found, entry.shape.to_string(),
-            shape.to_string());
-      file.read(entry, Tensor(to, shape, DType::f32));
-      to += shape.numel();
+      check(entry.shape == tensor.shape, "{}: tensor {} has shape {}, and {} is asked for", file.path().string(), *found, entry.shape.to_string(),
+            tensor.shape.to_string());
+      check(can_convert(entry.dtype, DType::f32), "{}: tensor {} has elements of {}, which cannot be read as f32", file.path().string(), *found,
+            name_of(entry.dtype));
+      read_parts(file, entry, tensor, owned, parameters);
     }
   }
-  parameters.refresh_copies({});
   return missing;
 }
 
-void write_hf_bert(const std::filesystem::path& directory, const Bert& model, const std::vector<std::string>& labels, DType dtype) {
+std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model, bool with_classifier) {
+  auto missing = load_hf_bert(directory, model.config().post_norm, model.head().head, model.parameters(), with_classifier);
+  model.parameters().refresh_copies({});
+  return missing;
+}
+
+std::vector<HfBertTensor> hf_bert_tensors(const HfBertConfig& config) {
+  std::vector<HfBertTensor> tensors;
+  const ModelPart whole{.first_layer = 0, .num_layers = config.model.num_layers};
+  const StageLayout layout = declare_stage(config.model, whole, 0, 1, config.head);
+  for (const ParameterSpec& spec : layout.table.specs())
+    for (HfBertTensor& tensor : hf_tensors_of(spec, config.head.head, config.model.post_norm)) tensors.push_back(std::move(tensor));
+  std::ranges::sort(tensors, {}, &HfBertTensor::name);
+  return tensors;
+}
+
+void write_hf_bert(const std::filesystem::path& directory, const HfBertConfig& config, DType dtype,
+                   const std::function<Tensor(const HfBertTensor&)>& values) {
+  const std::vector<HfBertTensor> tensors = hf_bert_tensors(config);
   std::vector<SafetensorsSpec> specs;
-  std::map<std::string, const float*> data;
-  const Parameters& parameters = model.parameters();
-  for (int i = 0; i < static_cast<int>(parameters.table().specs().size()); ++i) {
-    const ParameterSpec& spec = parameters.table()[i];
-    const auto names = hf_names(spec.name, model.head().head, model.config().post_norm);
-    const Shape shape = part_shape(spec, names.size());
-    const float* from = parameters.master(i).data<float>();
-    for (const std::string& name : names) {
-      specs.push_back({name, dtype, shape});
-      data[name] = from;
-      from += shape.numel();
-    }
-  }
+  for (const HfBertTensor& tensor : tensors) specs.push_back({tensor.name, dtype, tensor.shape});
   SafetensorsWriter file(directory / "model.safetensors", std::move(specs), {{"format", "pt"}});
-  for (const SafetensorsSpec& spec : file.order()) {
-    const OwnedTensor values(spec.shape, dtype);
-    copy_elements(data.at(spec.name), DType::f32, values.view().raw(), dtype, spec.shape.numel());
-    file.write(values.view().raw(), values.view().bytes());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    check(file.order()[i].name == tensors[i].name, "{} is not where it was expected in the file", tensors[i].name);
+    const OwnedTensor written(tensors[i].shape, dtype);
+    copy_elements(values(tensors[i]).raw(), DType::f32, written.view().raw(), dtype, written.view().numel());
+    file.write(written.view().raw(), written.view().bytes());
   }
   file.commit();
-  write_file_atomic(directory / "config.json", hf_bert_config_json({model.config(), model.head(), labels}));
+  write_file_atomic(directory / "config.json", hf_bert_config_json(config));
+}
+
+void write_hf_bert(const std::filesystem::path& directory, const Bert& model, const std::vector<std::string>& labels, DType dtype) {
+  const Parameters& parameters = model.parameters();
+  std::map<std::string, int> index;
+  for (int i = 0; i < static_cast<int>(parameters.table().specs().size()); ++i) index[parameters.table()[i].name] = i;
+  write_hf_bert(directory, {model.config(), model.head(), labels}, dtype, [&](const HfBertTensor& tensor) {
+    const Tensor whole = parameters.master(index.at(tensor.parameter));
+    return tensor.region.numel() == whole.numel() ? whole : whole.narrow(0, tensor.region.offset[0], 1);
+  });
 }
 
 }  // namespace triax

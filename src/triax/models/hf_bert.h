@@ -19,9 +19,11 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "triax/checkpoint/region.h"
 #include "triax/models/bert.h"
 
 namespace triax {
@@ -36,14 +38,31 @@ struct HfBertConfig {
 HfBertConfig read_hf_bert_config(const std::filesystem::path& directory);
 std::string hf_bert_config_json(const HfBertConfig& config);
 
-// Fills the parameters from the directory. Parameters of the head (and the pooler) that it does not have
-// keep what they hold; their names are returned. Throws when one of the encoder is missing, or has
-// another shape. With `with_classifier` false the classifier is left as it is whatever the directory has.
+// Fills what a rank owns of the parameters from the directory, of which it reads no more. Parameters of the head (and the
+// pooler) that the directory does not have keep what they hold; their names are returned. Throws when one of the encoder is
+// missing, or has another shape. With `with_classifier` false the classifier is left as it is whatever the directory has.
+std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, bool post_norm, BertHead head, Parameters& parameters,
+                                      bool with_classifier = true);
+// The same for a whole model, ready to compute.
 std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model, bool with_classifier = true);
+
+// A tensor of such a directory, and what it is of ours.
+struct HfBertTensor {
+  std::string name;
+  Shape shape;
+  std::string parameter;
+  Region region;  // of the parameter's global tensor
+};
+// In the order of the file.
+std::vector<HfBertTensor> hf_bert_tensors(const HfBertConfig& config);
 
 // Writes config.json and model.safetensors to an existing directory. A classifier of two layers has
 // "classifier.hidden.*" besides, which only triax reads. `dtype`: of the numbers written.
 void write_hf_bert(const std::filesystem::path& directory, const Bert& model, const std::vector<std::string>& labels,
                    DType dtype = DType::f32);
+// The same of a model that may be nowhere whole: `values` is called for one tensor after the other, and gives its elements
+// (f32), which need to live until the next call.
+void write_hf_bert(const std::filesystem::path& directory, const HfBertConfig& config, DType dtype,
+                   const std::function<Tensor(const HfBertTensor&)>& values);
 
 }  // namespace triax

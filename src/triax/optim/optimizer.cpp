@@ -47,10 +47,15 @@ RoundingPlace place_of(const OwnedPiece& piece) {
 GradientSquares gradient_squares(const Context& context, const Parameters& parameters, bool counts_whole) {
   std::vector<Tensor> parts;
   std::vector<const ParameterSpec*> specs;
-  for (const OwnedPiece& piece : owned_pieces(parameters)) {
-    if (piece.spec->tied_copy || (!piece.spec->split && !counts_whole)) continue;
-    parts.push_back(parameters.gradient_at(piece.begin, piece.size));
-    specs.push_back(piece.spec);
+  for (const ParameterSpec& spec : parameters.table().specs()) {
+    if (spec.tied_copy || (!spec.split && !counts_whole)) continue;
+    const ParameterUnit& unit = parameters.table().units()[static_cast<size_t>(spec.unit)];
+    const Segment mine = parameters.shard(unit.segments[spec.matrix ? 0 : 1]);  // of what data-parallel ranks may all own
+    const int64_t begin = std::max(spec.begin, mine.begin);
+    const int64_t end = std::min(spec.begin + spec.numel(), mine.begin + mine.size);
+    if (begin >= end) continue;
+    parts.push_back(parameters.gradient_at(begin, end - begin));
+    specs.push_back(&spec);
   }
   std::vector<double> sums(parts.size());
   sums_of_squares(context, parts, sums);

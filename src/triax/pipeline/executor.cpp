@@ -27,22 +27,25 @@ struct Channel {
 
 class Run {
  public:
-  Run(Communicator* group, const PipelineBuffers& buffers, PipelineWork& work)
-      : group_(group), buffers_(buffers), work_(work) {}
+  Run(Communicator* group, const PipelineBuffers& buffers, PipelineWork& work, std::span<const int64_t> rows)
+      : group_(group), buffers_(buffers), work_(work), rows_(rows) {}
 
   // `sends`: a start_send follows, of what this action computes.
   void act(const Action& action, bool sends) {
     const size_t payload = payload_of(action);
     Channel& channel = channels_[payload];
-    const Tensor outgoing = buffers_.outgoing[payload][channel.sent % kSendBuffers];
+    const auto message = [&](const PipelineBuffers::Ring& ring, size_t number) {
+      const Tensor& whole = ring[number % kSendBuffers];
+      return rows_.empty() || !whole.defined() ? whole : whole.narrow(0, 0, rows_[static_cast<size_t>(action.micro_batch)]);
+    };
+    const Tensor outgoing = message(buffers_.outgoing[payload], channel.sent);
     switch (action.kind) {
       case ActionKind::start_receive:
-        channel.receive = group_->start_receive(buffers_.incoming[payload][channel.received++ % kSendBuffers],
-                                                action.peer, action.tag);
+        channel.receive = group_->start_receive(message(buffers_.incoming[payload], channel.received++), action.peer, action.tag);
         break;
       case ActionKind::wait_receive:
         channel.receive.wait();
-        channel.arrived = buffers_.incoming[payload][(channel.received - 1) % kSendBuffers];
+        channel.arrived = message(buffers_.incoming[payload], channel.received - 1);
         break;
       case ActionKind::start_send:
         channel.sends.push_back(group_->start_send(outgoing, action.peer, action.tag));
@@ -61,6 +64,7 @@ class Run {
   Communicator* group_;
   const PipelineBuffers& buffers_;
   PipelineWork& work_;
+  std::span<const int64_t> rows_;
   std::array<Channel, 2> channels_;
 };
 
@@ -82,8 +86,8 @@ PipelineBuffers PipelineBuffers::allocate(std::span<const Action> list, const Sh
 }
 
 void run_schedule(std::span<const Action> list, Communicator* group, const PipelineBuffers& buffers,
-                  PipelineWork& work, std::vector<ActionSpan>* spans) {
-  Run run(group, buffers, work);
+                  PipelineWork& work, std::vector<ActionSpan>* spans, std::span<const int64_t> rows) {
+  Run run(group, buffers, work, rows);
   for (size_t i = 0; i < list.size(); ++i) {
     const bool sends = !list[i].is_message() && i + 1 < list.size() && list[i + 1].kind == ActionKind::start_send;
     const double start = spans ? now() : 0;

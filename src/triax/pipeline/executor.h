@@ -36,8 +36,9 @@ struct PipelineBuffers {
 };
 
 // Runs the list to its end on this rank of `group`, which may be null when the list has no messages. With
-// `spans`, appends when each action ran.
+// `spans`, appends when each action ran. `rows`: how many of a message's rows each micro-batch has, the same on all
+// ranks; empty: all of them.
 void run_schedule(std::span<const Action> list, Communicator* group, const PipelineBuffers& buffers,
-                  PipelineWork& work, std::vector<ActionSpan>* spans = nullptr);
+                  PipelineWork& work, std::vector<ActionSpan>* spans = nullptr, std::span<const int64_t> rows = {});
 
 }  // namespace triax

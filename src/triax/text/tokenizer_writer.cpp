@@ -2,11 +2,10 @@
 
 #include <fmt/format.h>
 
-
 #include "triax/base/error.h"
 #include "triax/base/file.h"
-#include "triax/base/text.h"
 #include "triax/base/json.h"
+#include "triax/base/text.h"
 
 namespace triax::text {
 namespace fs = std::filesystem;
@@ -53,6 +52,8 @@ void write_companions(const fs::path& directory, const std::vector<AddedToken>& 
   add_role("sep_token", special.sep);
   add_role("mask_token", special.mask);
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}};
+  // Else transformers leaves the types out, and the second text of a pair passes for the first.
+  if (special.cls && special.sep) config["model_input_names"] = Json::array({"input_ids", "token_type_ids", "attention_mask"});
   for (const auto& [name, value] : extra) config[name] = Json::parse(value, name);
   config.update(roles);
   write_file_atomic(directory / "tokenizer_config.json", config.dump(2) + "\n");

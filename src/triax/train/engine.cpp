@@ -86,7 +86,7 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid, std::unique_
                   .optimizer = Optimizer(parameters, config_.optimizer),
                   .stashes = std::move(buffers.stashes[c]),
                   .deferred = std::move(buffers.deferred[c]),
-                  .workspace = buffers.workspaces[c],
+                  .workspace = std::move(buffers.workspaces[c]),
                   .stash_of = {}, .deferred_of = {}, .free_stashes = {}, .free_deferred = {}});
     chunk->model->set_unit_use(&chunk->data);
     chunks_.push_back(std::move(chunk));
@@ -129,7 +129,8 @@ void Engine::sum_over_world(std::span<double> values) const {
 Engine::Step Engine::begin(std::span<const TokenBatch> batches) const {
   std::array<double, 3> counts = {0, 0, 0};  // targets, orders, tokens
   for (const TokenBatch& batch : batches) {
-    const double targets = std::accumulate(batch.loss_mask.begin(), batch.loss_mask.end(), 0.0);
+    const std::vector<float>& counting = config_.head.is_task() ? batch.task.weights : batch.loss_mask;
+    const double targets = std::accumulate(counting.begin(), counting.end(), 0.0);
     counts[0] += targets;
     counts[1] += std::accumulate(batch.order_mask.begin(), batch.order_mask.end(), 0.0);
     if (targets == 0) continue;  // a batch that does not count
@@ -151,14 +152,21 @@ void Engine::run(std::span<const Action> list, std::vector<ActionSpan>* spans) {
     std::iota(chunk->free_stashes.begin(), chunk->free_stashes.end(), 0);
     std::iota(chunk->free_deferred.begin(), chunk->free_deferred.end(), 0);
   }
-  run_schedule(list, grid_ ? &grid_->pipeline() : nullptr, messages_, *this, spans);
+  std::vector<int64_t> rows;
+  for (const TokenBatch& batch : step_.batches) {
+    const auto n = static_cast<int64_t>(batch.tokens.size());
+    check(n <= config_.micro_batch_tokens() && (config_.packed_tokens == 0 || n % config_.token_multiple() == 0),
+          "a micro-batch of {} tokens, where multiples of {} up to {} were planned for", n, config_.token_multiple(), config_.micro_batch_tokens());
+    rows.push_back(plan_.splits_message ? n / tensor_.size() : tensor_.residual_rows(n));
+  }
+  run_schedule(list, grid_ ? &grid_->pipeline() : nullptr, messages_, *this, spans, rows);
 }
 
-StepResult Engine::train_step(int64_t step, double learning_rate, std::span<const TokenBatch> batches) {
+StepResult Engine::train_step(int64_t step, LearningRate rate, std::span<const TokenBatch> batches) {
   step_ = begin(batches);
   step_.number = step;
   step_.training = true;
-  check(step_.weight > 0, "step {}: no token of the batch has a target that counts", step);
+  check(step_.weight > 0 || config_.head.is_task(), "step {}: no token of the batch has a target that counts", step);
   check(static_cast<int64_t>(batches.size()) <= config_.max_micro_batches,
         "step {} has {} micro-batches, more than the {} that were planned for", step, batches.size(),
         config_.max_micro_batches);
@@ -178,7 +186,10 @@ StepResult Engine::train_step(int64_t step, double learning_rate, std::span<cons
   if (before_update_) before_update_();
   for (auto& chunk : chunks_) {
     if (result.skipped) break;
-    chunk->optimizer.step(context_, learning_rate,
+    std::vector<double> rates;
+    for (const ParameterUnit& unit : chunk->model->parameters().table().units())
+      rates.push_back(unit.name == "classifier" ? rate.classifier : rate.all);
+    chunk->optimizer.step(context_, rates,
                           (clips ? config_.clip_gradient / result.gradient_norm : 1.0) / scaler_.scale());
     chunk->data.share_weights();
   }
@@ -196,9 +207,16 @@ StepResult Engine::evaluate(std::span<const TokenBatch> batches) {
   return {.loss = losses[0] + losses[1], .parts = {losses[0], losses[1]}, .tokens = step_.tokens};
 }
 
-// The table of the first and the last stage is one parameter.
+void Engine::predict(std::span<const TokenBatch> batches, const TakeLogits& take) {
+  check(config_.head.is_task(), "only the head of a task predicts");
+  if (batches.empty()) return;
+  step_ = {.batches = batches, .loss = {}, .take = &take};
+  run(forward_only_schedule(config_.pipeline(static_cast<int64_t>(batches.size())), at().pipeline), nullptr);
+}
+
+// The table of the first and the last stage is one parameter; that of a task's head needs none.
 void Engine::sum_tied_gradients() {
-  if (!grid_ || !grid_->embedding()) return;
+  if (!grid_ || !grid_->embedding() || config_.head.is_task()) return;
   for (auto& chunk : chunks_) {
     const Parameters& parameters = chunk->model->parameters();
     if (!chunk->model->part().has_embedding && !chunk->model->part().has_head) continue;
@@ -228,9 +246,8 @@ StepResult Engine::sum_up() const {
   if (result.skipped || std::isfinite(sums[2])) return result;
   // A rank that knows the parameter says so; the others wait until it has.
   if (mine.not_finite.empty() && grid_) grid_->world().communicator().barrier();
-  fail("step {}: the gradient of {} is NaN or infinite (the loss was {:.4f}). Lower optimizer.learning_rate, or "
-       "resume from the last checkpoint with another train.seed",
-       step_.number, mine.not_finite.empty() ? "a parameter" : mine.not_finite, parts.total());
+  fail("step {}: the gradient of {} is NaN or infinite (the loss was {:.4f}). {}", step_.number,
+       mine.not_finite.empty() ? "a parameter" : mine.not_finite, parts.total(), remedy());
 }
 
 // ---- computations of the schedule
@@ -248,6 +265,9 @@ MicroBatch Engine::stage(const TokenBatch& batch) {
   micro.positions = read_only(batch.positions);
   micro.weights = tensor_of(weights_);
   if (config_.model.is_bert()) {
+    const TaskTargets& t = batch.task;
+    task_ = {.labels = t.labels, .weights = t.weights, .values = t.values, .starts = t.starts, .ends = t.ends, .choices = t.choices, .masked = {}, .order = {}};
+    micro.task = step_.take ? nullptr : &task_;
     micro.types = read_only(batch.types);
     micro.order = read_only(batch.order);
     micro.order_weights = tensor_of(order_weights_);
@@ -265,13 +285,22 @@ MicroBatch Engine::stage(const TokenBatch& batch) {
     upload(micro.types, staged_.types);
     upload(micro.order, staged_.order), upload(micro.order_weights, staged_.order_weights);
   }
+  const bool packed = config_.packed_tokens > 0;
   micro.layout = {.spans = batch.spans,
-                  .max_length = config_.sequence_length,
-                  .first_token = batch.first_sample * config_.sequence_length,
+                  .max_length = packed ? batch.max_length : config_.sequence_length,
+                  .first_token = packed ? batch.first_token : batch.first_sample * config_.sequence_length,
                   .seed = config_.seed,
                   .step = static_cast<uint32_t>(step_.number),
                   .training = step_.training};
   return micro;
+}
+
+// All chunks work in the same memory, in which each has its own layout.
+StageWorkspace& Engine::workspace_for(Chunk& chunk, const TokenBatch& batch) {
+  const auto n = static_cast<int64_t>(batch.tokens.size());
+  const int64_t b = config_.packed_tokens > 0 ? static_cast<int64_t>(batch.spans.size()) : config_.micro_batch_size;
+  lay_out(chunk.workspace, n, b, step_.training, *workspace_arena_);
+  return chunk.workspace.workspace;
 }
 
 void Engine::compute(const Action& action, const Tensor& input, const Tensor& output) {
@@ -301,14 +330,18 @@ void Engine::give_message(const Tensor& rows, const Tensor& message) const {
 }
 
 void Engine::forward(Chunk& chunk, const Action& action, const Tensor& input, const Tensor& output) {
-  const int place = take(chunk.free_stashes, chunk.stash_of, action.micro_batch);
-  StageStash& stash = chunk.stashes[static_cast<size_t>(place)];
+  const TokenBatch& batch = batch_of(action);
+  StashPlace& place = chunk.stashes[static_cast<size_t>(take(chunk.free_stashes, chunk.stash_of, action.micro_batch))];
+  lay_out(place, static_cast<int64_t>(batch.tokens.size()), step_.training, *activations_);
+  StageStash& stash = place.stash;
+  StageWorkspace& workspace = workspace_for(chunk, batch);
   const Tensor received = stash.inputs[0];  // only the last stage may be without layers, and it has the head
   if (input.defined()) take_message(input, received);
-  const Tensor produced = plan_.splits_message ? output_ : output;
-  const MicroBatch micro = stage(step_.batches[static_cast<size_t>(action.micro_batch)]);
+  const Tensor produced = output.defined() && plan_.splits_message ? output_.narrow(0, 0, residual_rows(batch)) : output;
+  const MicroBatch micro = stage(batch);
   const StageLoss loss = chunk.model->forward(context_, micro, received, produced, static_cast<float>(scaler_.scale()),
-                                              step_.training, stash, chunk.workspace);
+                                              step_.training, stash, workspace);
+  if (step_.take && chunk.model->part().has_head) (*step_.take)(static_cast<size_t>(action.micro_batch), workspace.task.logits);
   const bool may_overflow = step_.training && scaler_.active();  // then the step is skipped
   if (!may_overflow && !std::isfinite(loss.total())) fail_not_finite(chunk, stash, loss.total());
   step_.loss.tokens += loss.tokens;
@@ -323,15 +356,19 @@ void Engine::forward(Chunk& chunk, const Action& action, const Tensor& input, co
 }
 
 void Engine::backward(Chunk& chunk, const Action& action, const Tensor& input, const Tensor& output) {
-  StageStash& stash = chunk.stashes[static_cast<size_t>(chunk.stash_of[static_cast<size_t>(action.micro_batch)])];
+  const TokenBatch& batch = batch_of(action);
+  StageStash& stash = chunk.stashes[static_cast<size_t>(chunk.stash_of[static_cast<size_t>(action.micro_batch)])].stash;
   const bool splits = action.kind == ActionKind::backward_input && plan_.split_backward;
   StageDeferred* deferred = nullptr;
-  if (splits)
-    deferred = &chunk.deferred[static_cast<size_t>(take(chunk.free_deferred, chunk.deferred_of, action.micro_batch))];
-  const Tensor gradient = chunk.model->part().has_head ? stash.gradient : gradient_;
+  if (splits) {
+    DeferredPlace& place = chunk.deferred[static_cast<size_t>(take(chunk.free_deferred, chunk.deferred_of, action.micro_batch))];
+    lay_out(place, static_cast<int64_t>(batch.tokens.size()), *activations_);
+    deferred = &place.deferred;
+  }
+  const Tensor gradient = chunk.model->part().has_head ? stash.gradient : gradient_.narrow(0, 0, residual_rows(batch));
   if (input.defined()) take_message(input, gradient);
-  const MicroBatch micro = stage(step_.batches[static_cast<size_t>(action.micro_batch)]);
-  chunk.model->backward(context_, micro, gradient, stash, chunk.workspace, deferred);
+  const MicroBatch micro = stage(batch);
+  chunk.model->backward(context_, micro, gradient, stash, workspace_for(chunk, batch), deferred);
   if (output.defined()) give_message(gradient, output);
   if (!splits) give_back(chunk.free_stashes, chunk.stash_of, action.micro_batch);
 }
@@ -339,10 +376,16 @@ void Engine::backward(Chunk& chunk, const Action& action, const Tensor& input, c
 void Engine::backward_weight(Chunk& chunk, const Action& action) {
   if (!plan_.split_backward) return;
   const auto micro_batch = static_cast<size_t>(action.micro_batch);
-  chunk.model->backward_weight(context_, chunk.stashes[static_cast<size_t>(chunk.stash_of[micro_batch])], chunk.workspace,
-                              chunk.deferred[static_cast<size_t>(chunk.deferred_of[micro_batch])]);
+  chunk.model->backward_weight(context_, chunk.stashes[static_cast<size_t>(chunk.stash_of[micro_batch])].stash,
+                               workspace_for(chunk, batch_of(action)),
+                               chunk.deferred[static_cast<size_t>(chunk.deferred_of[micro_batch])].deferred);
   give_back(chunk.free_stashes, chunk.stash_of, action.micro_batch);
   give_back(chunk.free_deferred, chunk.deferred_of, action.micro_batch);
+}
+
+std::string Engine::remedy() const {
+  if (config_.head.is_task()) return "Lower train.learning_rate or train.head_learning_rate, or tune in another train.precision";
+  return "Lower optimizer.learning_rate, or resume from the last checkpoint with another train.seed";
 }
 
 void Engine::fail_not_finite(const Chunk& chunk, const StageStash& stash, double loss) const {
@@ -353,9 +396,7 @@ void Engine::fail_not_finite(const Chunk& chunk, const StageStash& stash, double
     where = i == 0 && part.has_embedding ? "the embedding" : fmt::format("layer {}", part.first_layer + static_cast<int64_t>(i) - 1);
     break;
   }
-  fail("step {}: the loss is {}; the first NaN or infinity is in the output of {}. Lower "
-       "optimizer.learning_rate, or resume from the last checkpoint with another train.seed",
-       step_.number, loss, where);
+  fail("step {}: the loss is {}; the first NaN or infinity is in the output of {}. {}", step_.number, loss, where, remedy());
 }
 
 }  // namespace triax

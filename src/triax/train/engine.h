@@ -18,7 +18,15 @@
 
 namespace triax {
 
-// One micro-batch as the data gives it: [b, s] row-major, in vectors that are reused.
+// What the head of a task is to learn of a packed micro-batch (models/bert_head.h, BertTargets): weights are shares of the
+// step's loss.
+struct TaskTargets {
+  std::vector<int32_t> labels, starts, ends;
+  std::vector<float> weights, values;
+  int64_t choices = 0;
+};
+
+// One micro-batch as the data gives it: [b, s] row-major, or packed, in vectors that are reused.
 struct TokenBatch {
   std::vector<int32_t> tokens, targets, positions;
   std::vector<float> loss_mask;  // 1 where the target counts, else 0
@@ -27,6 +35,17 @@ struct TokenBatch {
   std::vector<float> order_mask;
   std::vector<Span> spans;       // runs of tokens that see each other
   int64_t first_sample = 0;      // number of the first sequence within the step's global batch
+  // Packed: with the head of a task in place of targets and orders; number of the first token within the step's global batch,
+  // and the longest span of all of that.
+  TaskTargets task;
+  int64_t first_token = 0, max_length = 0;
+};
+
+struct LearningRate {
+  double all = 0;
+  double classifier = 0;  // of the layers behind a BERT's encoder and pooler, with the head of a task
+  LearningRate(double rate) : all(rate), classifier(rate) {}  // NOLINT: most often there is one
+  LearningRate(double all_units, double of_classifier) : all(all_units), classifier(of_classifier) {}
 };
 
 struct StepResult {
@@ -48,9 +67,13 @@ class Engine : private PipelineWork {
   // Steps count from 1. `batches`: those of this data-parallel rank. The result is that of all ranks. Throws
   // Error naming the step and the layer or parameter when a loss or gradient is NaN or infinite; the weights
   // are then those of the step before. In fp16 such a step is skipped, and the loss scale adapts.
-  StepResult train_step(int64_t step, double learning_rate, std::span<const TokenBatch> batches);
+  StepResult train_step(int64_t step, LearningRate rate, std::span<const TokenBatch> batches);
   // Mean losses without dropout or gradients. Every data-parallel rank must bring as many batches.
   StepResult evaluate(std::span<const TokenBatch> batches);
+  // What the head of a task computes of each batch (models/bert.h, Bert::predict): `take(i, logits)` is called on the ranks
+  // that have the head, in order. Every data-parallel rank must bring as many batches.
+  using TakeLogits = std::function<void(size_t batch, const Tensor& logits)>;
+  void predict(std::span<const TokenBatch> batches, const TakeLogits& take);
 
   void initialize();
   // After the weights that this rank owns were changed by hand (loaded): the copies, and other ranks'.
@@ -89,9 +112,9 @@ class Engine : private PipelineWork {
     std::unique_ptr<StageModel> model;
     DataParallel data;
     Optimizer optimizer;
-    std::vector<StageStash> stashes;
-    std::vector<StageDeferred> deferred;
-    StageWorkspace workspace;
+    std::vector<StashPlace> stashes;
+    std::vector<DeferredPlace> deferred;
+    WorkspacePlace workspace;
     std::vector<int> stash_of, deferred_of;  // by micro-batch; -1: none
     std::vector<int> free_stashes, free_deferred;
   };
@@ -103,6 +126,7 @@ class Engine : private PipelineWork {
     double weight = 0, order_weight = 0;  // of a target, and of an order, in the loss
     int64_t tokens = 0;                   // of all ranks
     StageLoss loss;                       // of this rank so far
+    const TakeLogits* take = nullptr;     // of a prediction
   };
 
   void compute(const Action& action, const Tensor& input, const Tensor& output) override;
@@ -111,12 +135,16 @@ class Engine : private PipelineWork {
   void backward_weight(Chunk& chunk, const Action& action);
   void take_message(const Tensor& message, const Tensor& rows) const;
   void give_message(const Tensor& rows, const Tensor& message) const;
+  const TokenBatch& batch_of(const Action& action) const { return step_.batches[static_cast<size_t>(action.micro_batch)]; }
+  int64_t residual_rows(const TokenBatch& batch) const { return tensor_.residual_rows(static_cast<int64_t>(batch.tokens.size())); }
+  StageWorkspace& workspace_for(Chunk& chunk, const TokenBatch& batch);
   MicroBatch stage(const TokenBatch& batch);
   Step begin(std::span<const TokenBatch> batches) const;
   void run(std::span<const Action> list, std::vector<ActionSpan>* spans);
   void sum_tied_gradients();
   StepResult sum_up() const;
   void sum_over_world(std::span<double> values) const;
+  std::string remedy() const;
   [[noreturn]] void fail_not_finite(const Chunk& chunk, const StageStash& stash, double loss) const;
 
   EngineConfig config_;
@@ -132,6 +160,7 @@ class Engine : private PipelineWork {
   StagedBatch staged_;
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<float> weights_, order_weights_;  // [n], [b] of the micro-batch at work
+  BertTargets task_;                            // of the micro-batch at work
   Step step_;
   std::vector<ActionSpan> spans_;
   Trace* trace_ = nullptr;

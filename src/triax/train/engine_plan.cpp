@@ -13,7 +13,10 @@ namespace triax {
 namespace {
 
 // Time of the head's matrix products in layers.
-double head_cost(const ModelConfig& model, int64_t sequence_length) {
+double head_cost(const EngineConfig& config) {
+  const ModelConfig& model = config.model;
+  if (model.is_bert() && config.head.is_task()) return 0;  // next to nothing
+  const int64_t sequence_length = config.sequence_length;
   const auto h = static_cast<double>(model.hidden_size), s = static_cast<double>(sequence_length);
   const double layer = 8 * h * h + (model.is_bert() ? 4 : 2) * s * h + 4 * h * static_cast<double>(model.ffn_size());
   const double logits = 2 * h * static_cast<double>(model.vocab_size);
@@ -35,10 +38,33 @@ void count_in_flight(std::span<const Action> list, int chunk, ChunkPlan& plan) {
 void validate_tensor_parallel(const EngineConfig& config) {
   const int t = config.parallel.grid.tensor_parallel;
   config.model.validate(t);
-  check(!config.parallel.sequence_parallel || config.micro_batch_tokens() % t == 0,
+  check(config.packed_tokens % config.token_multiple() == 0, "packed micro-batches of {} tokens cannot be shared by {} ranks", config.packed_tokens, t);
+  check(config.packed_tokens > 0 || !config.parallel.sequence_parallel || config.micro_batch_tokens() % t == 0,
         "parallel.sequence_parallel: train.micro_batch_size {} x train.sequence_length {} = {} tokens cannot be "
         "shared by parallel.tensor_parallel = {} ranks",
         config.micro_batch_size, config.sequence_length, config.micro_batch_tokens(), t);
+}
+
+// The next place of an arena: not laid out yet, and as long as what is laid out there first.
+Extent next_place(const Arena& arena) { return {.begin = arena.mark(), .end = 0}; }
+
+template <typename Allocate>
+void place_anew(Extent& extent, const Extent& wanted, Arena& arena, Allocate&& allocate) {
+  const bool first = extent.end == 0;
+  if (!first && extent.tokens == wanted.tokens && extent.sequences == wanted.sequences && extent.with_backward == wanted.with_backward) return;
+  const size_t behind = arena.mark();
+  arena.release(extent.begin);
+  allocate();
+  if (first) extent.end = arena.mark();
+  check(arena.mark() <= extent.end, "a micro-batch of {} tokens needs more memory than the largest that was planned for", wanted.tokens);
+  if (!first) arena.release(behind);
+  extent = {extent.begin, extent.end, wanted.tokens, wanted.sequences, wanted.with_backward};
+}
+
+// What runs on a GPU so far.
+void validate_device(const EngineConfig& config) {
+  check(config.device.kind == Device::Kind::cpu || !config.model.is_bert() || config.head.head == BertHead::pretraining,
+        "on a GPU a BERT is pretrained, but not tuned: the heads for tasks are computed by the CPU");
 }
 
 }  // namespace
@@ -48,6 +74,7 @@ void validate(const EngineConfig& config) {
         "train.sequence_length = {} is longer than model.max_positions = {}; raise the one or lower the other",
         config.sequence_length, config.model.max_positions);
   validate_tensor_parallel(config);
+  validate_device(config);
   check(!config.optimizer.stochastic_rounding || config.precision == Precision::bf16,
         "optimizer.stochastic_rounding rounds bf16 weights and needs train.precision = \"bf16\"");
   check(config.precision != Precision::tf32 || config.device.kind != Device::Kind::cpu,
@@ -71,7 +98,7 @@ EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at) {
   plan.stage_layers = parallel.stage_layers;
   if (plan.stage_layers.empty())
     plan.stage_layers = partition_layers(config.model.num_layers, shape.pipeline_parallel, shape.virtual_pipeline,
-                                         head_cost(config.model, config.sequence_length));
+                                         head_cost(config));
   plan.split_backward = splits_backward(parallel.schedule) && shape.pipeline_parallel > 1;
   const std::vector<Action> list = schedule(parallel.schedule, shape, at.pipeline);
   for (int chunk = 0; chunk < shape.virtual_pipeline; ++chunk) {
@@ -97,8 +124,25 @@ std::vector<StageShape> chunk_shapes(const EngineConfig& config, const EnginePla
   std::vector<StageShape> shapes;
   for (const ChunkPlan& chunk : plan.chunks)
     shapes.push_back({.config = config.model, .part = chunk.part, .parallel = tensor, .recompute = config.recompute,
-                      .compute_type = config.compute_type(), .sequences = config.micro_batch_size, .device = config.device});
+                      .compute_type = config.compute_type(), .sequences = config.micro_batch_size, .head = config.head,
+                      .device = config.device});
   return shapes;
+}
+
+void lay_out(StashPlace& place, int64_t n, bool with_backward, Arena& arena) {
+  place_anew(place.extent, {.tokens = n, .with_backward = with_backward}, arena,
+             [&] { place.stash = StageModel::allocate_stash(place.shape, n, arena, with_backward); });
+}
+
+void lay_out(DeferredPlace& place, int64_t n, Arena& arena) {
+  place_anew(place.extent, {.tokens = n}, arena, [&] { place.deferred = StageModel::allocate_deferred(place.shape, n, arena); });
+}
+
+void lay_out(WorkspacePlace& place, int64_t n, int64_t b, bool with_backward, Arena& arena) {
+  place_anew(place.extent, {.tokens = n, .sequences = b, .with_backward = with_backward}, arena, [&] {
+    place.shape.sequences = b;
+    place.workspace = StageModel::allocate_workspace(place.shape, n, with_backward, arena);
+  });
 }
 
 void allocate_activations(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,
@@ -110,9 +154,10 @@ void allocate_activations(const EngineConfig& config, const EnginePlan& plan, st
     StageShape keeping = shapes[c];
     keeping.recompute = Recompute::none;
     for (int i = 0; i < plan.chunks[c].stashes; ++i)
-      buffers.stashes.back().push_back(StageModel::allocate_stash(i < plan.chunks[c].kept ? keeping : shapes[c], n, arena));
+      lay_out(buffers.stashes.back().emplace_back(StashPlace{.shape = i < plan.chunks[c].kept ? keeping : shapes[c], .extent = next_place(arena), .stash = {}}), n,
+              true, arena);
     for (int i = 0; i < plan.chunks[c].deferred; ++i)
-      buffers.deferred.back().push_back(StageModel::allocate_deferred(shapes[c], n, arena));
+      lay_out(buffers.deferred.back().emplace_back(DeferredPlace{.shape = shapes[c], .extent = next_place(arena), .deferred = {}}), n, arena);
   }
   if (config.device.kind == Device::Kind::cpu) return;
   StagedBatch& staged = buffers.staged;
@@ -134,7 +179,7 @@ void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std:
   size_t end = begin;
   for (const StageShape& shape : shapes) {  // one chunk works at a time
     arena.release(begin);
-    buffers.workspaces.push_back(StageModel::allocate_workspace(shape, n, true, arena));
+    lay_out(buffers.workspaces.emplace_back(WorkspacePlace{.shape = shape, .extent = next_place(arena), .workspace = {}}), n, config.micro_batch_size, true, arena);
     end = std::max(end, arena.mark());
   }
   arena.release(end);
@@ -159,7 +204,7 @@ std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordin
   };
   size_t optimizer = 0, exchange = 0;
   for (const StageShape& shape : shapes) {
-    ParameterTable table = declare_stage(shape.config, shape.part, at.tensor, grid.tensor_parallel).table;
+    ParameterTable table = declare_stage(shape.config, shape.part, at.tensor, grid.tensor_parallel, shape.head).table;
     table.lay_out(grid.data_parallel);
     for (const MemoryUse& use : Parameters::memory(table, shape.compute_type, true, sharding)) add(use.purpose, use.bytes);
     optimizer += Optimizer::bytes(table, sharding);

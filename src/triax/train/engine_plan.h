@@ -29,8 +29,12 @@ struct ParallelConfig {
 
 struct EngineConfig {
   ModelConfig model;
+  BertHeadConfig head = kPretraining;  // of a BERT
   int64_t sequence_length = 1024;
   int64_t micro_batch_size = 4;
+  // Micro-batches are rectangles of these two; or packed: up to so many sequences of up to that length, of any number of
+  // tokens up to this.
+  int64_t packed_tokens = 0;
   int64_t max_micro_batches = 1;  // in one step, of one pipeline
   Precision precision = Precision::fp32;
   Recompute recompute = Recompute::none;
@@ -45,7 +49,13 @@ struct EngineConfig {
   DType compute_type() const {
     return precision == Precision::fp16 ? DType::f16 : precision == Precision::bf16 ? DType::bf16 : DType::f32;
   }
-  int64_t micro_batch_tokens() const { return sequence_length * micro_batch_size; }
+  // At most.
+  int64_t micro_batch_tokens() const { return packed_tokens > 0 ? packed_tokens : sequence_length * micro_batch_size; }
+  // What the tokens of a packed micro-batch must be a multiple of: tensor-parallel ranks share them, or what is sent of them.
+  int64_t token_multiple() const {
+    const bool shared = parallel.sequence_parallel || (parallel.scatter_gather && parallel.grid.pipeline_parallel > 1);
+    return shared ? parallel.grid.tensor_parallel : 1;
+  }
   PipelineShape pipeline(int64_t micro_batches) const {
     return {.pipeline_parallel = parallel.grid.pipeline_parallel,
             .virtual_pipeline = parallel.virtual_pipeline,
@@ -84,11 +94,38 @@ struct StagedBatch {
   Tensor order, order_weights;               // i32, f32 [b]
 };
 
+// A place in an arena, from `begin` to `end`, where what one micro-batch needs lies. It is as long as the largest one needs,
+// and laid out anew, from its beginning, for one of another size.
+struct Extent {
+  size_t begin = 0, end = 0;
+  int64_t tokens = 0, sequences = 0;
+  bool with_backward = true;
+};
+struct StashPlace {
+  StageShape shape;
+  Extent extent;
+  StageStash stash;
+};
+struct DeferredPlace {
+  StageShape shape;
+  Extent extent;
+  StageDeferred deferred;
+};
+struct WorkspacePlace {
+  StageShape shape;
+  Extent extent;
+  StageWorkspace workspace;
+};
+// For a micro-batch of n tokens (in b sequences); does nothing where the last one was like it.
+void lay_out(StashPlace& place, int64_t n, bool with_backward, Arena& arena);
+void lay_out(DeferredPlace& place, int64_t n, Arena& arena);
+void lay_out(WorkspacePlace& place, int64_t n, int64_t b, bool with_backward, Arena& arena);
+
 // Memory that all chunks of a rank work in.
 struct EngineBuffers {
-  std::vector<std::vector<StageStash>> stashes;      // by chunk
-  std::vector<std::vector<StageDeferred>> deferred;  // by chunk
-  std::vector<StageWorkspace> workspaces;            // by chunk, all in the same memory
+  std::vector<std::vector<StashPlace>> stashes;      // by chunk
+  std::vector<std::vector<DeferredPlace>> deferred;  // by chunk
+  std::vector<WorkspacePlace> workspaces;            // by chunk, all in the same memory
   Tensor gradient, output;                         // [r, h]; only with a pipeline
   StagedBatch staged;                              // not on a CPU
 };

@@ -18,6 +18,7 @@ double tensor_volume(const EngineConfig& config, const ModelPart& part, const Ac
   if (part.has_embedding) volume += embedding_volume(size, t);
   if (!part.has_head) return volume;
   if (!config.model.is_bert()) return volume + head_volume(size, t);
+  if (config.head.is_task()) return volume + (config.parallel.sequence_parallel ? head_volume(size, t) / 2 : 0);
   // The head sees the masked tokens only; where tokens are split it gathers all to find them.
   return volume + head_volume(masked(size), t) + (config.parallel.sequence_parallel ? head_volume(size, t) / 2 : 0);
 }
@@ -39,14 +40,14 @@ ExpectedVolume expected_volume(const EngineConfig& config, const GridCoordinates
   expected.pipeline = pipeline_volume(size, traffic) * compute;
   for (const ChunkPlan& chunk : plan.chunks) {
     expected.tensor += micro_batches * tensor_volume(config, chunk.part, size, grid.tensor_parallel) * compute;
-    if (chunk.part.has_head)
+    if (chunk.part.has_head && !config.head.is_task())
       expected.tensor += micro_batches * f32 *
                          cross_entropy_volume(config.model.is_bert() ? masked(size) : size, grid.tensor_parallel);
-    const StageLayout layout = declare_stage(config.model, chunk.part, at.tensor, grid.tensor_parallel);
+    const StageLayout layout = declare_stage(config.model, chunk.part, at.tensor, grid.tensor_parallel, config.head);
     const DataParallelVolume data = data_parallel_volume(static_cast<double>(layout.table.num_parameters()),
                                                          grid.data_parallel, parallel.zero_stage, micro_batches);
     expected.data += data.gradients * f32 + data.weights * compute;
-    if (layout.token_table >= 0 && grid.pipeline_parallel > 1)
+    if (layout.token_table >= 0 && grid.pipeline_parallel > 1 && !config.head.is_task())
       expected.embedding += tied_gradient_volume(static_cast<double>(layout.table[layout.token_table].numel())) * f32 /
                             (parallel.zero_stage > 0 ? grid.data_parallel : 1);
   }

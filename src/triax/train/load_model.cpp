@@ -2,6 +2,7 @@
 
 #include "triax/base/config.h"
 #include "triax/base/error.h"
+#include "triax/models/parameter_parts.h"
 #include "triax/train/state.h"
 
 namespace triax {
@@ -51,22 +52,26 @@ SavedBert open_bert(const fs::path& path) {
   return saved;
 }
 
-std::vector<std::string> load_bert(const SavedBert& saved, Bert& model) {
-  Parameters& parameters = model.parameters();
+std::vector<std::string> load_bert(const SavedBert& saved, Parameters& parameters) {
   std::vector<std::string> missing;
-  for (int i = 0; i < static_cast<int>(parameters.table().specs().size()); ++i) {
-    const ParameterSpec& spec = parameters.table()[i];
-    const bool classifier = spec.name.starts_with("classifier.");  // no pretraining has one
-    if (classifier) {
+  const auto is_missing = [](const ParameterSpec& spec) { return spec.name.starts_with("classifier."); };  // no pretraining has one
+  for (const ParameterSpec& spec : parameters.table().specs()) {
+    if (is_missing(spec)) {
       missing.push_back(spec.name);
       continue;
     }
     const Shape& stored = saved.reader.get(spec.name).shape;
-    check(stored == spec.shape, "{}: {} is {} there, and {} is asked for", saved.reader.path().string(), spec.name,
-          stored.to_string(), spec.shape.to_string());
-    saved.reader.read(spec.name, parameters.master(i));
+    check(stored == spec.global_shape, "{}: {} is {} there, and {} is asked for", saved.reader.path().string(), spec.name,
+          stored.to_string(), spec.global_shape.to_string());
   }
-  parameters.refresh_copies({});
+  for (const ParameterPart& part : owned_parts(parameters))
+    if (!is_missing(*part.spec)) saved.reader.read(part.spec->name, part.region, parameters.master_at(part.begin, part.size));
+  return missing;
+}
+
+std::vector<std::string> load_bert(const SavedBert& saved, Bert& model) {
+  auto missing = load_bert(saved, model.parameters());
+  model.parameters().refresh_copies({});
   return missing;
 }
 

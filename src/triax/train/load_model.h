@@ -31,8 +31,10 @@ struct SavedBert {
   std::filesystem::path tokenizer;  // folder; empty when the checkpoint names none
 };
 SavedBert open_bert(const std::filesystem::path& path);
-// Fills the parameters. Those of a head that the checkpoint does not have keep what they hold; their names are
-// returned. Throws when another one is missing or has another shape.
+// Fills what a rank owns of the parameters. Those of a head that the checkpoint does not have keep what they hold; their names
+// are returned. Throws when another one is missing or has another shape.
+std::vector<std::string> load_bert(const SavedBert& saved, Parameters& parameters);
+// The same for a whole model, ready to compute.
 std::vector<std::string> load_bert(const SavedBert& saved, Bert& model);
 
 }  // namespace triax

@@ -28,10 +28,7 @@ void RunConfig::resolve(int ranks) {
         "train.sequence_length = {} is longer than model.max_positions = {}; raise the one or lower "
         "the other",
         train.sequence_length, model.max_positions);
-  GridShape grid{static_cast<int>(parallel.tensor_parallel), static_cast<int>(parallel.pipeline_parallel),
-                 static_cast<int>(parallel.data_parallel), parallel.order};
-  if (ranks == 0) ranks = grid.tensor_parallel * grid.pipeline_parallel * std::max(1, grid.data_parallel);
-  parallel.data_parallel = fit_grid(grid, ranks).data_parallel;
+  parallel.fit(ranks);
   check_multiple("train.global_batch_size", train.global_batch_size, *this);
   if (train.batch_ramp_start > 0) {
     check_multiple("train.batch_ramp_start", train.batch_ramp_start, *this);
@@ -56,6 +53,33 @@ void RunConfig::resolve(int ranks) {
         data.weights.size(), data.train.size());
 }
 
+ParallelConfig GridConfig::engine() const {
+  return {.grid = {static_cast<int>(tensor_parallel), static_cast<int>(pipeline_parallel), static_cast<int>(data_parallel), order},
+          .schedule = schedule,
+          .virtual_pipeline = static_cast<int>(virtual_pipeline),
+          .stage_layers = stage_layers,
+          .sequence_parallel = sequence_parallel,
+          .zero_stage = static_cast<int>(zero_stage),
+          .scatter_gather = scatter_gather,
+          .overlap = overlap};
+}
+
+std::string GridConfig::describe() const {
+  std::string text = fmt::format("grid of {} ranks: tensor {} x pipeline {} x data {}", tensor_parallel * pipeline_parallel * data_parallel,
+                                 tensor_parallel, pipeline_parallel, data_parallel);
+  if (pipeline_parallel > 1) text += fmt::format(", schedule {}", name_of(schedule));
+  if (virtual_pipeline > 1) text += fmt::format(" with {} chunks a rank", virtual_pipeline);
+  if (sequence_parallel && tensor_parallel > 1) text += ", sequence parallel";
+  if (zero_stage > 0 && data_parallel > 1) text += fmt::format(", ZeRO {}", zero_stage);
+  return text;
+}
+
+void GridConfig::fit(int ranks) {
+  GridShape grid = engine().grid;
+  if (ranks == 0) ranks = grid.tensor_parallel * grid.pipeline_parallel * std::max(1, grid.data_parallel);
+  data_parallel = fit_grid(grid, ranks).data_parallel;
+}
+
 EngineConfig RunConfig::engine() const {
   return {.model = model,
           .sequence_length = train.sequence_length,
@@ -77,15 +101,7 @@ EngineConfig RunConfig::engine() const {
                            .window = train.loss_scale_window,
                            .hysteresis = train.loss_scale_hysteresis},
           .seed = static_cast<uint64_t>(train.seed),
-          .parallel = {.grid = {static_cast<int>(parallel.tensor_parallel), static_cast<int>(parallel.pipeline_parallel),
-                                static_cast<int>(parallel.data_parallel), parallel.order},
-                       .schedule = parallel.schedule,
-                       .virtual_pipeline = static_cast<int>(parallel.virtual_pipeline),
-                       .stage_layers = parallel.stage_layers,
-                       .sequence_parallel = parallel.sequence_parallel,
-                       .zero_stage = static_cast<int>(parallel.zero_stage),
-                       .scatter_gather = parallel.scatter_gather,
-                       .overlap = parallel.overlap},
+          .parallel = parallel.engine(),
           .device = {.kind = train.device, .index = 0}};
 }
 

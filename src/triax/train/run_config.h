@@ -92,6 +92,12 @@ struct GridConfig {
     v("order", order, "how ranks are numbered, the fastest axis first");
     v("timeout_seconds", timeout_seconds, "a rank that waits longer ends the job and says who waits for whom").at_least(1);
   }
+
+  // Fills in data_parallel for a job of so many ranks; 0: as many as the grid names. Throws Error naming the keys.
+  void fit(int ranks);
+  ParallelConfig engine() const;
+  // "grid of 4 ranks: tensor 2 x pipeline 2 x data 1, schedule interleaved_1f1b with 2 chunks a rank"
+  std::string describe() const;
 };
 
 struct OptimizerConfig {

@@ -1,50 +1,18 @@
 #include "triax/train/state.h"
 
-#include <algorithm>
-
 #include "triax/base/error.h"
 #include "triax/base/json.h"
+#include "triax/models/parameter_parts.h"
 #include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
 
-// The part of a parameter's box that lies inside the global tensor: all but the padding rows.
-Region stored_region(const ParameterSpec& spec) {
-  Shape shape = spec.shape;
-  if (shape.rank() > 0)
-    shape[0] = std::clamp<int64_t>(spec.global_shape[0] - spec.offset[0], 0, shape[0]);
-  return box_region(spec.offset, shape);
-}
-
-// A stretch of a parameter that this rank owns.
-struct OwnedPart {
-  const ParameterSpec* spec = nullptr;
-  int64_t begin = 0, size = 0;  // in the flat layout
-  Region region;                // of the global tensor
-};
-
-// `within(segment)`: the stretch of a segment to take.
-template <typename Within>
-std::vector<OwnedPart> parts_of(const Parameters& parameters, Within&& within) {
-  std::vector<OwnedPart> parts;
-  for (const ParameterSpec& spec : parameters.table().specs()) {
-    const Segment mine = within(parameters.table().units()[static_cast<size_t>(spec.unit)].segments[spec.matrix ? 0 : 1]);
-    const Region box = stored_region(spec);
-    const int64_t begin = std::max(spec.begin, mine.begin);
-    const int64_t end = std::min(spec.begin + box.numel(), mine.begin + mine.size);
-    if (begin >= end) continue;
-    parts.push_back({&spec, begin, end - begin,
-                     flat_region(box.offset, box.shape, begin - spec.begin, end - spec.begin)});
-  }
-  return parts;
-}
-
-TensorPiece piece_of(const std::string& name, const OwnedPart& part, const Tensor& values) {
+TensorPiece piece_of(const std::string& name, const ParameterPart& part, const Tensor& values) {
   return {name, part.spec->global_shape, part.region, values};
 }
 
-void add_pieces(const OwnedPart& part, const Parameters& parameters, const Optimizer* optimizer,
+void add_pieces(const ParameterPart& part, const Parameters& parameters, const Optimizer* optimizer,
                 std::vector<TensorPiece>& pieces) {
   pieces.push_back(piece_of(part.spec->name, part, parameters.master_at(part.begin, part.size)));
   if (!optimizer) return;
@@ -93,7 +61,7 @@ TrainState train_state_from_json(const std::string& text, const std::filesystem:
 std::vector<TensorPiece> checkpoint_pieces(const Parameters& parameters, const Optimizer* optimizer,
                                            bool saves_whole) {
   std::vector<TensorPiece> pieces;
-  for (const OwnedPart& part : parts_of(parameters, [&](const Segment& s) { return parameters.shard(s); }))
+  for (const ParameterPart& part : shares_of(parameters))
     if (!part.spec->tied_copy && (part.spec->split || saves_whole)) add_pieces(part, parameters, optimizer, pieces);
   return pieces;
 }
@@ -108,10 +76,8 @@ std::vector<TensorPiece> checkpoint_pieces(Engine& engine, bool with_optimizer) 
 }
 
 void load_checkpoint(const CheckpointReader& reader, Parameters& parameters, Optimizer* optimizer) {
-  const bool sharded = parameters.sharding().state();
   std::vector<TensorPiece> pieces;
-  for (const OwnedPart& part :
-       parts_of(parameters, [&](const Segment& s) { return sharded ? parameters.shard(s) : s; }))
+  for (const ParameterPart& part : owned_parts(parameters))
     add_pieces(part, parameters, optimizer, pieces);
   for (const TensorPiece& piece : pieces) {
     const Shape& stored = reader.get(piece.name).shape;

@@ -34,19 +34,6 @@ double measured_peak(const Context& context, Precision precision) {
   return half && peak.bf16 > 0 ? peak.bf16 : peak.f32;
 }
 
-// "grid of 4 ranks: tensor 2 x pipeline 2 x data 1, interleaved_1f1b with 2 chunks a rank, ZeRO 1"
-std::string describe_grid(const RunConfig& config) {
-  const GridConfig& p = config.parallel;
-  std::string text = fmt::format("grid of {} ranks: tensor {} x pipeline {} x data {}",
-                                 p.tensor_parallel * p.pipeline_parallel * p.data_parallel, p.tensor_parallel,
-                                 p.pipeline_parallel, p.data_parallel);
-  if (p.pipeline_parallel > 1) text += fmt::format(", schedule {}", name_of(p.schedule));
-  if (p.virtual_pipeline > 1) text += fmt::format(" with {} chunks a rank", p.virtual_pipeline);
-  if (p.sequence_parallel && p.tensor_parallel > 1) text += ", sequence parallel";
-  if (p.zero_stage > 0 && p.data_parallel > 1) text += fmt::format(", ZeRO {}", p.zero_stage);
-  return text;
-}
-
 std::string print(RunConfig config) { return ConfigFields(config).print(); }
 
 // What a BERT's loss is the sum of.
@@ -197,7 +184,7 @@ void Trainer::start_recorder() {
   Facts facts = machine_facts();
   facts.emplace_back("parameters", std::to_string(config_.model.num_parameters()));
   facts.emplace_back("measured peak", format_rate(peak_flops_) + "FLOP/s");
-  if (grid_) facts.emplace_back("grid", describe_grid(config_));
+  if (grid_) facts.emplace_back("grid", config_.parallel.describe());
   recorder_ = std::make_unique<RunRecorder>(RunDirectory{config_.output.dir}, state_.step, print(config_),
                                             facts, Console::standard_output(), config_.output.tensorboard);
   Console& console = recorder_->console();
@@ -205,7 +192,7 @@ void Trainer::start_recorder() {
                            config_.output.dir, config_.model.is_bert() ? "BERT" : "GPT", format_count(static_cast<double>(config_.model.num_parameters())),
                            config_.model.num_layers, config_.model.hidden_size, config_.model.num_heads,
                            config_.model.vocab_size));
-  if (grid_) console.note(describe_grid(config_));
+  if (grid_) console.note(config_.parallel.describe());
   if (engine_->plan().stage_layers.size() > 1)
     console.note(fmt::format("layers of the {} stages: {}; the last one has the head", engine_->plan().stage_layers.size(),
                              fmt::join(engine_->plan().stage_layers, ", ")));
