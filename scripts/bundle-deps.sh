@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() { echo "usage: scripts/bundle-deps.sh FOLDER [--tests] [--bench]" >&2; exit 2; }
-[ $# -ge 1 ] && [ "${1#--}" = "$1" ] || usage
+if [ $# -lt 1 ] || [ "${1#--}" != "$1" ]; then usage; fi
 folder=$1
 shift
 wanted=$(scripts/install-deps.sh --list "$@") || exit 2

@@ -5,7 +5,7 @@
 #
 #   scripts/check-gpu.sh [BUILD]     BUILD (default: build): a build folder; made if there is no triax in it
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 build=${1:-build}
 
 if [ ! -x "$build/triax" ] || [ ! -x "$build/test_kernels" ]; then
@@ -21,10 +21,12 @@ run() {
 run "$build/triax" info
 run "$build/test_kernels" --gtest_brief=1 --gtest_filter='Gpu*'
 run "$build/triax" bench kernels --device cuda
-for precision in fp32 bf16; do
+for precision in fp32 tf32 bf16; do
   run "$build/triax" bench train --device cuda --precision $precision --vocab-size 50257 --hidden-size 768 --num-layers 12 \
     --num-heads 12 --sequence-length 1024 --micro-batch-size 16 --seconds 10
 done
+run "$build/triax" bench train --device cuda --precision bf16 --kind bert --post-norm --vocab-size 30522 --hidden-size 1024 --num-layers 24 \
+  --num-heads 16 --sequence-length 512 --micro-batch-size 16 --seconds 10
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'FAILED: %s\n' "${failed[@]}"
   exit 1

@@ -47,6 +47,7 @@ export CMAKE_PREFIX_PATH="$root/usr\${CMAKE_PREFIX_PATH:+:\$CMAKE_PREFIX_PATH}"
 export PKG_CONFIG_SYSROOT_DIR="$root"
 export PKG_CONFIG_LIBDIR="$libraries/pkgconfig:$root/usr/lib/pkgconfig:$root/usr/share/pkgconfig"
 export OPAL_PREFIX="$root/usr" PMIX_INSTALL_PREFIX="$root/usr"
+command -v ssh >/dev/null || command -v rsh >/dev/null || export OMPI_MCA_plm=isolated  # mpirun on this machine alone
 END
 echo "$root: $(du -sh "$root" | cut -f1). Before building, and before running what was built:"
 echo "  source $root/env.sh"

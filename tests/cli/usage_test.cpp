@@ -129,7 +129,7 @@ TEST(Usage, BenchKernelsTimesWhatIsChosen) {
 
 TEST(Usage, AGpuThatIsNotThereIsRefusedWithAReason) {
   if (!find_gpus().gpus.empty()) GTEST_SKIP() << "there is one";
-  for (const char* command : {"bench kernels --device cuda", "generate nowhere --device cuda"}) {
+  for (const char* command : {"bench kernels --device cuda", "bench train --device cuda", "generate nowhere --device cuda"}) {
     const ProgramResult result = run_triax(command);
     EXPECT_NE(result.status, 0);
     EXPECT_NE(result.err.find("--device cuda: no GPU can be used here: "), std::string::npos) << result.err;

@@ -157,6 +157,7 @@ TEST_F(BertTrainerTest, ResumesBitForBit) {
       RunConfig c = bert(name + suffix);
       c.model.post_norm = post_norm;
       c.train.recompute = post_norm ? Recompute::selective : Recompute::none;
+      if (post_norm) c.train.precision = Precision::bf16, c.optimizer.stochastic_rounding = true;
       return c;
     };
     RunConfig straight = run("-straight");

@@ -68,6 +68,27 @@ inline bool dropout_keep(const Dropout& d, int64_t row, int64_t col, int64_t tot
   return ((random[lane / 2] >> (16 * (lane % 2))) & 0xFFFFu) >= d.threshold();
 }
 
+// Stochastic rounding to bf16 (Gupta et al. 2015): up with the probability of what would be cut off. Element `index` of a
+// parameter, which has a `stream` of its own, takes 16 bits of
+//
+//   counter = {lo32(index / 8), hi32(index / 8), stream, step},  key = seed, its upper half xor kRoundingKey
+//   u16     = 16-bit half  index % 2  of word  index % 8 / 2
+//
+// and its f32 bits plus u16 lose their lower half.
+constexpr uint32_t kRoundingKey = 0x726F756Eu;
+constexpr PhiloxBlock rounding_numbers(uint64_t seed, uint32_t stream, uint32_t step, uint64_t eighth) {
+  return philox4x32({static_cast<uint32_t>(eighth), static_cast<uint32_t>(eighth >> 32), stream, step},
+                    static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32) ^ kRoundingKey);
+}
+constexpr uint32_t rounding_number(const PhiloxBlock& numbers, int within) {
+  return numbers[static_cast<size_t>(within / 2)] >> (16 * (within % 2)) & 0xFFFFu;
+}
+// The upper half of a finite f32's bits, rounded; of what is not finite, cut off.
+constexpr uint32_t round_up_by(uint32_t bits, uint32_t number) {
+  const bool finite = (bits & 0x7F800000u) != 0x7F800000u;
+  return (bits + (finite ? number : 0)) >> 16;
+}
+
 // Standard normal number `index` of stream (seed, stream): Box-Muller on one Philox block per pair.
 inline float philox_normal(uint64_t seed, uint64_t stream, uint64_t index) {
   const uint64_t pair = index / 2;

@@ -100,7 +100,7 @@ void bench_train(const BenchOptions& options, World& world) {
   config.model.validate(config.parallel.grid.tensor_parallel);
   std::unique_ptr<ProcessGrid> grid;
   if (ranks > 1) grid = std::make_unique<ProcessGrid>(world, config.parallel.grid);
-  Engine engine(config, grid.get());
+  Engine engine(config, grid.get(), make_queue(device_of_rank(config.device.kind, world.local_rank()), "--device cuda", "--device cpu"));
   engine.initialize();
   BubbleMeter meter(engine, world);
   const TrainingSpeed speed = measure_training_speed(engine, config.max_micro_batches, options.seconds, options.steps,

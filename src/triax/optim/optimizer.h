@@ -5,12 +5,15 @@
 #include <span>
 #include <string>
 
+#include "triax/kernels/adamw.h"
 #include "triax/nn/parameters.h"
 
 namespace triax {
 
 struct AdamWConfig {
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1;
+  bool stochastic_rounding = false;  // of bf16 weights from their f32 masters, by `seed` and the step
+  uint64_t seed = 0;
 };
 
 // This rank's part in the global norm: every element of the model is counted by exactly one rank, so that
@@ -31,6 +34,9 @@ class Optimizer {
   // The same with a learning rate for each unit of the table.
   void step(const Context& context, std::span<const double> learning_rates, double gradient_scale);
 
+  // The weights that kernels read, from the masters, as the last step left them.
+  void refresh_copies(const Context& context) const;
+
   int64_t steps_done() const { return steps_done_; }
   void set_steps_done(int64_t steps) { steps_done_ = steps; }
   // First and second moment of elements [begin, begin + size) of the flat layout, which must be owned.
@@ -40,6 +46,7 @@ class Optimizer {
   static size_t bytes(const ParameterTable& table, const Sharding& sharding);
 
  private:
+  AdamWStep adamw_step(double gradient_scale) const;
   Tensor moment_at(const Buffer& buffer, int64_t begin, int64_t size) const;
   const Parameters* parameters_;
   AdamWConfig config_;

@@ -102,7 +102,7 @@ void Engine::initialize() {
 
 void Engine::weights_changed() {
   for (auto& chunk : chunks_) {
-    chunk->model->parameters().refresh_copies(context_);
+    chunk->optimizer.refresh_copies(context_);
     chunk->data.share_weights();
   }
 }

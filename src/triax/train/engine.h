@@ -94,7 +94,7 @@ class Engine : private PipelineWork {
   bool holds_whole_model() const;
   // Updates of the weights: steps less those skipped.
   int64_t steps_done() const { return chunks_[0]->optimizer.steps_done(); }
-  void set_steps_done(int64_t steps);
+  void set_steps_done(int64_t steps);  // before weights_changed(): rounding may depend on it
   LossScaler& loss_scaler() { return scaler_; }
   const LossScaler& loss_scaler() const { return scaler_; }
   const Context& context() const { return context_; }

@@ -68,6 +68,8 @@ void validate(const EngineConfig& config) {
         "train.sequence_length = {} is longer than model.max_positions = {}; raise the one or lower the other",
         config.sequence_length, config.model.max_positions);
   validate_tensor_parallel(config);
+  check(!config.optimizer.stochastic_rounding || config.precision == Precision::bf16,
+        "optimizer.stochastic_rounding rounds bf16 weights and needs train.precision = \"bf16\"");
   check(config.precision != Precision::tf32 || config.device.kind != Device::Kind::cpu,
         "train.precision = \"tf32\" is a way of GPUs to multiply and needs train.device = \"cuda\"; a CPU has \"fp32\"");
   const ParallelConfig& parallel = config.parallel;

@@ -86,6 +86,14 @@ EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at);
 // The memory of a rank at `at`, by purpose; the sizes are exactly those of what Engine allocates.
 std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordinates& at);
 
+// The micro-batch at work in the memory of a device other than the CPU: of a GPT what is to be guessed, of a BERT types and
+// orders besides the tokens.
+struct StagedBatch {
+  Tensor tokens, positions, targets, types;  // i32 [n]
+  Tensor weights;                            // f32 [n]
+  Tensor order, order_weights;               // i32, f32 [b]
+};
+
 // A place in an arena, from `begin` to `end`, where what one micro-batch needs lies. It is as long as the largest one needs,
 // and laid out anew, from its beginning, for one of another size.
 struct Extent {
@@ -112,14 +120,6 @@ struct WorkspacePlace {
 void lay_out(StashPlace& place, int64_t n, bool with_backward, Arena& arena);
 void lay_out(DeferredPlace& place, int64_t n, Arena& arena);
 void lay_out(WorkspacePlace& place, int64_t n, int64_t b, bool with_backward, Arena& arena);
-
-// The micro-batch at work in the memory of a device other than the CPU: of a GPT what is to be guessed, of a BERT types and
-// orders besides the tokens.
-struct StagedBatch {
-  Tensor tokens, positions, targets, types;  // i32 [n]
-  Tensor weights;                            // f32 [n]
-  Tensor order, order_weights;               // i32, f32 [b]
-};
 
 // Memory that all chunks of a rank work in.
 struct EngineBuffers {

@@ -106,6 +106,7 @@ struct OptimizerConfig {
   int64_t warmup_steps = 100, decay_steps = 0;
   double wsd_fraction = 0.2;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1, clip_gradient = 1.0;
+  bool stochastic_rounding = false;
 
   template <class V>
   void visit(V& v) {
@@ -120,6 +121,8 @@ struct OptimizerConfig {
     v("beta2", beta2, "AdamW").between(0, 0.999999);
     v("epsilon", epsilon, "AdamW").at_least(0);
     v("weight_decay", weight_decay, "AdamW, decoupled; of matrices, not of biases and norms").at_least(0);
+    v("stochastic_rounding", stochastic_rounding, "bf16: weights are rounded from their fp32 masters up or down at random, "
+      "with the chances that make the mean right; the same on every grid and device");
     v("clip_gradient", clip_gradient, "largest global norm of the gradient; 0 means no clipping").at_least(0);
   }
 };

@@ -161,9 +161,9 @@ void Trainer::start_or_resume() {
   if (newest_step >= 0) {
     const CheckpointReader reader(checkpoint_path(checkpoints(), static_cast<int64_t>(newest_step)));
     state_ = train_state_from_json(reader.state(), reader.path());
+    engine_->set_steps_done(state_.step - state_.loss_scale.skipped_steps);
     load_checkpoint(reader, *engine_, true);
     engine_->loss_scaler().resume(state_.loss_scale);
-    engine_->set_steps_done(state_.step - state_.loss_scale.skipped_steps);
     last_saved_ = state_.step;
     if (first_rank()) log_info("resuming {} at step {} of {}", reader.path().string(), state_.step, config_.train.steps);
   } else if (!config_.checkpoint.load.empty()) {

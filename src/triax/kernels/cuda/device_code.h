@@ -128,13 +128,16 @@ __device__ inline void for_columns(int64_t cols, bool vector, int lane, const Bo
 template <typename T>
 __device__ inline void load_pack(const T* row, int64_t col, int64_t cols, bool vector, float (&x)[kPack]) {
   if (vector && col + kPack <= cols) return load<kPack>(row + col, x);
+#pragma unroll
   for (int i = 0; i < kPack; ++i) x[i] = col + i < cols ? to_float(row[col + i]) : 0.0f;
 }
 
 template <typename T>
 __device__ inline void store_pack(const float (&x)[kPack], T* row, int64_t col, int64_t cols, bool vector) {
   if (vector && col + kPack <= cols) return store<kPack>(x, row + col);
-  for (int i = 0; i < kPack && col + i < cols; ++i) row[col + i] = from_float<T>(x[i]);
+#pragma unroll
+  for (int i = 0; i < kPack; ++i)
+    if (col + i < cols) row[col + i] = from_float<T>(x[i]);
 }
 
 template <typename T>

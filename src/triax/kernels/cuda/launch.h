@@ -126,16 +126,24 @@ void sum_of_squares(void* stream, Scratch scratch, Type type, Area area, Matrix 
 // Of a step, and of one of its ranges of `count` elements.
 struct AdamW {
   float beta1, beta2, grad1, grad2, gradient_scale, root, epsilon;
+  uint64_t seed;  // of stochastic rounding
+  uint32_t step;
+};
+// See RoundingPlace of kernels/adamw.h; width 0: rounding to nearest.
+struct AdamWPlace {
+  uint32_t stream;
+  int64_t first, width, global_width, offset;
 };
 struct AdamWRange {
   float keep, rate;
   int64_t count;
   float* param;
-  const float* grad;
+  const float* grad;  // null: only the copy is made
   float *m, *v;
   void* copy;      // of copy_type, or null
   Type copy_type;
   bool vector;     // all begin at multiples of 16 bytes
+  AdamWPlace place;
 };
 // Ranges are given to the kernel as arguments, so many at a time (from CUDA 12.1 on these may take 32 KiB).
 constexpr int kMaxRanges = 256;

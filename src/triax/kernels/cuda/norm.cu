@@ -118,8 +118,11 @@ struct Team {
 
   // sums [2, cols] += this team's, or = where it is the first.
   __device__ void add_sums(float* sums) const {
+#pragma unroll
     for (int p = 0; p < kPacks; ++p)
-      for (int i = 0; i < kPack && column(p) + i < area.cols; ++i) {
+#pragma unroll
+      for (int i = 0; i < kPack; ++i) {
+        if (column(p) + i >= area.cols) continue;
         float *of_gamma = sums + column(p) + i, *of_beta = of_gamma + area.cols;
         *of_gamma = (team == 0 ? 0.0f : *of_gamma) + dgamma[p][i];
         *of_beta = (team == 0 ? 0.0f : *of_beta) + dbeta[p][i];

@@ -1,75 +1,12 @@
-// The operations on a GPU: what kernels of launch.h, and which matrix products, each is made of.
+// The operations on a GPU but for products and attention, and the table of all: what kernels of launch.h each is made of.
 #include "triax/kernels/cuda/operations.h"
 
 #if defined(TRIAX_CUDA) || defined(TRIAX_CUDA_ON_HOST)
 
-#include <algorithm>
-#include <cmath>
-#include <initializer_list>
-#include <vector>
-
-#include "triax/base/error.h"
 #include "triax/kernels/cpu/adamw_factors.h"
-#include "triax/kernels/device_queue.h"
+#include "triax/kernels/cuda/operands.h"
 
 namespace triax::TRIAX_GPU {
-namespace {
-
-Type type_of(DType dtype) { return dtype == DType::f32 ? Type::f32 : dtype == DType::bf16 ? Type::bf16 : Type::f16; }
-Type type_of(const Tensor& tensor) { return type_of(tensor.dtype()); }
-
-void* stream_of(const Context& context) { return context.queue->stream; }
-Scratch scratch_of(const Context& context, std::string_view operation, size_t needed) {
-  check(needed <= context.queue->scratch_bytes, "{} needs {} bytes of scratch on the GPU, more than the {} there are", operation,
-        needed, context.queue->scratch_bytes);
-  return {context.queue->scratch, context.queue->scratch_bytes};
-}
-
-Matrix matrix(const Tensor& tensor) {
-  return {tensor.raw(), tensor.defined() && tensor.rank() == 2 ? tensor.stride(0) : 0};
-}
-const float* floats(const Tensor& tensor) { return tensor.defined() ? tensor.data<float>() : nullptr; }
-float* mutable_floats(const Tensor& tensor) { return tensor.defined() ? tensor.data<float>() : nullptr; }
-
-bool is_aligned(const Tensor& tensor) {
-  if (reinterpret_cast<uintptr_t>(tensor.raw()) % 16 != 0) return false;
-  if (tensor.rank() != 2 || tensor.dim(0) <= 1) return true;
-  return static_cast<size_t>(tensor.stride(0)) * size_of(tensor.dtype()) % 16 == 0;
-}
-
-// The rows of matrices of one shape; vectors of their columns may be among them. Undefined tensors are left out.
-Area rows_of(std::initializer_list<const Tensor*> tensors) {
-  const Tensor& first = **tensors.begin();
-  const bool vector = std::ranges::all_of(tensors, [](const Tensor* t) { return !t->defined() || is_aligned(*t); });
-  return {first.dim(0), first.dim(1), vector};
-}
-
-// Tensors of one shape as one row, where all are contiguous.
-Area flat_or_rows(std::initializer_list<const Tensor*> tensors) {
-  const bool flat = std::ranges::all_of(tensors, [](const Tensor* t) { return !t->defined() || t->is_contiguous(); });
-  if (!flat) return rows_of(tensors);
-  const auto aligned = [](const Tensor* t) { return reinterpret_cast<uintptr_t>(t->raw()) % 16 == 0; };
-  return {1, (*tensors.begin())->numel(), std::ranges::all_of(tensors, aligned)};
-}
-
-bool is_empty(const Area& area) { return area.rows == 0 || area.cols == 0; }
-
-Mask mask_of(const Dropout& dropout, int64_t cols) {
-  if (!dropout.active()) return {};
-  const int64_t total = dropout.total_cols > 0 ? dropout.total_cols : cols;
-  return {.key0 = static_cast<uint32_t>(dropout.seed),
-          .key1 = static_cast<uint32_t>(dropout.seed >> 32),
-          .site = dropout.site,
-          .step = dropout.step,
-          .threshold = dropout.threshold(),
-          .scale = dropout.scale(),
-          .blocks_per_row = static_cast<uint64_t>((total + 127) / 128),
-          .row_offset = dropout.row_offset,
-          .col_offset = dropout.col_offset,
-          .active = true};
-}
-
-// Under the names of the operations.
 namespace on_gpu {
 
 // ---- element by element
@@ -174,12 +111,14 @@ void adamw_update(const Context& context, const AdamWStep& step, std::span<const
   for (const triax::AdamWRange& range : ranges) {
     if (range.param.numel() == 0) continue;
     const cpu::AdamWFactors f = cpu::adamw_factors(step, range);
-    factors = {f.beta1, f.beta2, f.grad1, f.grad2, f.gradient_scale, f.root, f.epsilon};
+    factors = {f.beta1, f.beta2, f.grad1, f.grad2, f.gradient_scale, f.root, f.epsilon, step.seed, static_cast<uint32_t>(step.step)};
+    const RoundingPlace place = step.stochastic_rounding ? range.place : RoundingPlace{};
     const auto tensors = {&range.param, &range.grad, &range.m, &range.v, &range.copy};
     some.range[some.count++] = {.keep = f.keep, .rate = f.rate, .count = range.param.numel(), .param = mutable_floats(range.param),
                                 .grad = floats(range.grad), .m = mutable_floats(range.m), .v = mutable_floats(range.v),
                                 .copy = range.copy.raw(), .copy_type = type_of(range.copy),
-                                .vector = std::ranges::all_of(tensors, [](const Tensor* t) { return is_aligned(*t); })};
+                                .vector = std::ranges::all_of(tensors, [](const Tensor* t) { return is_aligned(*t); }),
+                                .place = {place.stream, place.first, place.width, place.global_width, place.offset}};
     if (some.count == kMaxRanges) flush();
   }
   flush();
@@ -248,7 +187,7 @@ void position_dropout_backward(const Context& context, const Tensor& positions, 
 
 // ---- cross-entropy
 
-Vocabulary vocabulary_of(const Tensor& logits, int64_t start, int64_t size) {
+static Vocabulary vocabulary_of(const Tensor& logits, int64_t start, int64_t size) {
   return {start, std::clamp<int64_t>(size - start, 0, logits.dim(1))};
 }
 
@@ -290,183 +229,7 @@ double weighted_sum(const Context& context, const Tensor& weights, const Tensor&
   return sum;
 }
 
-// ---- matrix products; what the library cannot do in the same call is done by kernels after it
-
-void multiply(const Context& context, Product product) {
-  const int64_t k = product.a.dim(product.transpose_a ? 0 : 1);
-  if (product.c.numel() == 0) return;
-  if (k == 0) return product.beta == 0 ? on_gpu::fill(context, product.c, 0) : void();
-  check(context.queue->multiply(product), "cuBLASLt has no product of {} by {} in {}", product.a.shape().to_string(),
-        product.b.shape().to_string(), name_of(product.a.dtype()));
-}
-
-// False: the caller does what the epilogue would have.
-bool multiply_with_epilogue(const Context& context, const Product& product) {
-  return product.c.numel() > 0 && product.a.dim(product.transpose_a ? 0 : 1) > 0 && context.queue->multiply(product);
-}
-
-void gemm(const Context& context, bool transpose_a, bool transpose_b, const Tensor& a, const Tensor& b, float beta,
-          const Tensor& c) {
-  multiply(context, {.transpose_a = transpose_a, .transpose_b = transpose_b, .a = a, .b = b, .beta = beta, .c = c, .bias = {}, .pre = {}});
-}
-
-void linear_forward(const Context& context, const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) {
-  Product product{.transpose_b = true, .a = x, .b = weight, .c = y, .bias = bias, .pre = {}};
-  if (!bias.defined()) return multiply(context, product);
-  product.epilogue = Product::Epilogue::bias;
-  if (multiply_with_epilogue(context, product)) return;
-  product.epilogue = Product::Epilogue::none;
-  multiply(context, product);
-  const Area area = rows_of({&y, &bias});
-  if (!is_empty(area)) add_bias(stream_of(context), type_of(y), area, floats(bias), matrix(y));
-}
-
-void linear_activation_forward(const Context& context, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                               Activation activation, const Tensor& pre, const Tensor& y) {
-  Product product{.transpose_b = true, .a = x, .b = weight, .c = y, .epilogue = Product::Epilogue::gelu, .bias = bias, .pre = pre};
-  if (activation == Activation::gelu_tanh && multiply_with_epilogue(context, product)) return;
-  product.epilogue = Product::Epilogue::none;
-  product.c = pre;
-  multiply(context, product);
-  const Area area = rows_of({&y, &pre, &bias});
-  if (!is_empty(area))
-    bias_activation(stream_of(context), type_of(y), activation == Activation::gelu_erf, area, floats(bias), matrix(pre), matrix(y));
-}
-
-void linear_backward_input(const Context& context, const Tensor& dy, const Tensor& weight, const Tensor& dx, bool accumulate) {
-  multiply(context, {.a = dy, .b = weight, .beta = accumulate ? 1.0f : 0.0f, .c = dx, .bias = {}, .pre = {}});
-}
-
-void linear_activation_backward_input(const Context& context, const Tensor& dy, const Tensor& weight, const Tensor& pre,
-                                      Activation activation, const Tensor& dpre) {
-  Product product{.a = dy, .b = weight, .c = dpre, .epilogue = Product::Epilogue::gelu_gradient, .bias = {}, .pre = pre};
-  if (activation == Activation::gelu_tanh && multiply_with_epilogue(context, product)) return;
-  product.epilogue = Product::Epilogue::none;
-  multiply(context, product);
-  on_gpu::activation_backward(context, activation, pre, dpre, dpre);
-}
-
-void linear_backward_weight(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& dweight,
-                            const Tensor& dbias) {
-  Product product{.transpose_a = true, .a = dy, .b = x, .beta = 1, .c = dweight, .bias = dbias, .pre = {}};
-  if (dbias.defined()) {
-    product.epilogue = Product::Epilogue::bias_gradient;
-    if (multiply_with_epilogue(context, product)) return;
-    product.epilogue = Product::Epilogue::none;
-  }
-  multiply(context, product);
-  const Area area = rows_of({&dy});
-  if (!dbias.defined() || is_empty(area)) return;
-  TRIAX_GPU::add_column_sums(stream_of(context), scratch_of(context, "linear_backward_weight", dbias.bytes()), type_of(dy), area,
-                             matrix(dy), {}, {}, dbias.data<float>());
-}
-
-// ---- attention
-
-Attention attention_of(const Context&, std::string_view operation, const Tensor& qkv, const AttentionOptions& options,
-                       std::initializer_list<const Tensor*> tensors) {
-  const int64_t d = qkv.dim(3);
-  check(d <= kMaxHeadDim, "{}: a head of {} elements is more than the {} that run on GPUs", operation, d, kMaxHeadDim);
-  check(qkv.dim(2) <= 65535 && qkv.dim(0) < (int64_t{1} << 31), "{}: {} is more than runs on GPUs", operation,
-        qkv.shape().to_string());
-  const bool aligned = std::ranges::all_of(tensors, [](const Tensor* t) { return reinterpret_cast<uintptr_t>(t->raw()) % 16 == 0; });
-  return {.type = type_of(qkv),
-          .n = qkv.dim(0),
-          .heads = static_cast<int32_t>(qkv.dim(2)),
-          .d = static_cast<int32_t>(d),
-          .causal = options.causal,
-          .vector = aligned && d % 8 == 0,
-          .scale = options.scale,
-          .mask = mask_of(options.dropout, options.max_length),
-          .head_offset = options.head_offset,
-          .total_heads = options.total_heads,
-          .qkv = qkv.raw()};
-}
-
-// body(spans) for as many spans at a time as a kernel takes; empty ones are left out.
-template <typename Body>
-void in_batches(std::span<const Span> all, const Body& body) {
-  Spans spans;
-  const auto flush = [&] {
-    if (spans.count > 0) body(spans);
-    spans.count = spans.longest = 0;
-  };
-  for (const Span& span : all) {
-    if (span.length == 0) continue;
-    spans.start[spans.count] = static_cast<int32_t>(span.start);
-    spans.length[spans.count++] = static_cast<int32_t>(span.length);
-    spans.longest = std::max(spans.longest, static_cast<int32_t>(span.length));
-    if (spans.count == kMaxSpans) flush();
-  }
-  flush();
-}
-
-std::vector<Span> gaps_between(std::span<const Span> spans, int64_t n) {
-  std::vector<Span> sorted(spans.begin(), spans.end()), gaps;
-  std::ranges::sort(sorted, {}, &Span::start);
-  int64_t covered = 0;
-  for (const Span& span : sorted) {
-    if (span.length == 0) continue;
-    if (span.start > covered) gaps.push_back({covered, span.start - covered});
-    covered = span.start + span.length;
-  }
-  if (covered < n) gaps.push_back({covered, n - covered});
-  return gaps;
-}
-
-void attention_forward(const Context& context, const Tensor& qkv, std::span<const Span> spans, const AttentionOptions& options,
-                       const Tensor& out, const Tensor& lse) {
-  Attention a = attention_of(context, "attention_forward", qkv, options, {&qkv, &out});
-  a.out = out.raw();
-  a.lse = lse.data<float>();
-  void* stream = stream_of(context);
-  in_batches(spans, [&](const Spans& some) { TRIAX_GPU::attention_forward(stream, a, some); });
-  in_batches(gaps_between(spans, a.n), [&](const Spans& some) { attention_zero(stream, a, false, some); });
-}
-
-void attention_backward(const Context& context, const Tensor& dout, const Tensor& qkv, const Tensor& out, const Tensor& lse,
-                        std::span<const Span> spans, const AttentionOptions& options, const Tensor& dqkv,
-                        const Tensor& scratch) {
-  Attention a = attention_of(context, "attention_backward", qkv, options, {&qkv, &out, &dout, &dqkv});
-  a.out = out.raw();
-  a.dout = dout.raw();
-  a.lse = lse.data<float>();
-  a.dqkv = dqkv.raw();
-  a.delta = static_cast<float*>(scratch.raw());
-  void* stream = stream_of(context);
-  if (a.n == 0) return;
-  attention_deltas(stream, a);
-  in_batches(spans, [&](const Spans& some) { TRIAX_GPU::attention_backward(stream, a, some); });
-  in_batches(gaps_between(spans, a.n), [&](const Spans& some) { attention_zero(stream, a, true, some); });
-}
-
-void attention_decode(const Context& context, const Tensor& q, const Tensor& k_cache, const Tensor& v_cache,
-                      std::span<const int64_t> lengths, float scale, const Tensor& out) {
-  const int64_t b = q.dim(0), most = k_cache.dim(1), of_token = q.dim(1) * q.dim(2);
-  if (q.numel() == 0) return;
-  check(q.dim(2) <= kMaxHeadDim, "attention_decode: a head of {} elements is more than the {} that run on GPUs", q.dim(2), kMaxHeadDim);
-  const auto at = [](const Tensor& tensor, int64_t element) {
-    return static_cast<char*>(tensor.raw()) + static_cast<size_t>(element) * size_of(tensor.dtype());
-  };
-  Decode decode{.type = type_of(q), .heads = static_cast<int32_t>(q.dim(1)), .d = static_cast<int32_t>(q.dim(2)), .most = most,
-                .vector = is_aligned(k_cache) && q.dim(2) % 8 == 0, .scale = scale};
-  const size_t of_sequence = attention_decode_scratch(decode, *std::ranges::max_element(lengths));
-  const Scratch scratch = scratch_of(context, "attention_decode", of_sequence);
-  decode.parts = static_cast<float*>(scratch.data);
-  const auto fitting = static_cast<int64_t>(of_sequence == 0 ? std::size(Lengths{}.length) : scratch.bytes / of_sequence);
-  const int64_t at_a_time = std::min(fitting, static_cast<int64_t>(std::size(Lengths{}.length)));
-  for (int64_t first = 0; first < b; first += at_a_time) {
-    Lengths some;
-    for (; some.count < at_a_time && first + some.count < b; ++some.count)
-      some.length[some.count] = static_cast<int32_t>(lengths[static_cast<size_t>(first + some.count)]);
-    decode.q = at(q, first * of_token), decode.out = at(out, first * of_token);
-    decode.k = at(k_cache, first * most * of_token), decode.v = at(v_cache, first * most * of_token);
-    TRIAX_GPU::attention_decode(stream_of(context), decode, some);
-  }
-}
-
 }  // namespace on_gpu
-}  // namespace
 
 const DeviceOperations& operations() {
   static constexpr DeviceOperations all{

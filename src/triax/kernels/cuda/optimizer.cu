@@ -32,11 +32,47 @@ __global__ void __launch_bounds__(kThreads) add_up(const double* partial, int64_
 
 constexpr int kUpdatesOfBlock = kThreads * kPack;
 
+// Elements [at, at + kCount) of a range, which become bf16 by stochastic rounding.
+template <int kCount>
+__device__ inline void round_copy(const AdamW& f, const AdamWRange& r, int64_t at, const float (&p)[kCount]) {
+  const AdamWPlace& place = r.place;
+  const int64_t begin = place.first + at, column = begin % place.width;
+  const int64_t index = begin / place.width * place.global_width + place.offset + column;
+  auto* copy = static_cast<Bf16*>(r.copy) + at;
+  if constexpr (kCount == kPack) {
+    if (index % kPack == 0 && column + kPack <= place.width) {  // numbers of one block
+      const PhiloxBlock numbers = rounding_numbers(f.seed, place.stream, f.step, static_cast<uint64_t>(index / kPack));
+      Quad quad;
+#pragma unroll
+      for (int w = 0; w < 4; ++w)
+        quad.word[w] = round_up_by(__float_as_uint(p[2 * w]), numbers[static_cast<size_t>(w)] & 0xFFFFu) |
+                       round_up_by(__float_as_uint(p[2 * w + 1]), numbers[static_cast<size_t>(w)] >> 16) << 16;
+      *reinterpret_cast<Quad*>(copy) = quad;
+      return;
+    }
+    for (int i = 0; i < kCount; ++i) round_copy<1>(f, r, at + i, {p[i]});
+  } else {
+    const PhiloxBlock numbers = rounding_numbers(f.seed, place.stream, f.step, static_cast<uint64_t>(index / 8));
+    const uint32_t bits = round_up_by(__float_as_uint(p[0]), rounding_number(numbers, static_cast<int>(index % 8)));
+    copy->bits = static_cast<uint16_t>(bits);
+  }
+}
+
+template <int kCount>
+__device__ inline void make_copy(const AdamW& f, const AdamWRange& r, int64_t at, const float (&p)[kCount]) {
+  if (!r.copy) return;
+  if (r.place.width > 0) return round_copy<kCount>(f, r, at, p);
+  if (r.copy_type == Type::f32) return store<kCount>(p, static_cast<float*>(r.copy) + at);
+  if (r.copy_type == Type::bf16) return store<kCount>(p, static_cast<Bf16*>(r.copy) + at);
+  store<kCount>(p, static_cast<F16*>(r.copy) + at);
+}
+
 // Elements [at, at + kCount) of a range; the CPU's arithmetic, operation for operation.
 template <int kCount>
 __device__ inline void update(const AdamW& f, const AdamWRange& r, int64_t at) {
   float p[kCount], g[kCount], mean[kCount], square[kCount];
   load<kCount>(r.param + at, p);
+  if (!r.grad) return make_copy<kCount>(f, r, at, p);
   load<kCount>(r.grad + at, g);
   load<kCount>(r.m + at, mean);
   load<kCount>(r.v + at, square);
@@ -50,10 +86,7 @@ __device__ inline void update(const AdamW& f, const AdamWRange& r, int64_t at) {
   store<kCount>(mean, r.m + at);
   store<kCount>(square, r.v + at);
   store<kCount>(p, r.param + at);
-  if (!r.copy) return;
-  if (r.copy_type == Type::f32) return store<kCount>(p, static_cast<float*>(r.copy) + at);
-  if (r.copy_type == Type::bf16) return store<kCount>(p, static_cast<Bf16*>(r.copy) + at);
-  store<kCount>(p, static_cast<F16*>(r.copy) + at);
+  make_copy<kCount>(f, r, at, p);
 }
 
 __global__ void __launch_bounds__(kThreads) update_ranges(AdamW f, const __grid_constant__ AdamWRanges all) {
