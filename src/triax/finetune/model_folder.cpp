@@ -7,6 +7,7 @@
 #include "triax/base/file.h"
 #include "triax/base/json.h"
 #include "triax/models/hf_bert.h"
+#include "triax/tensor/device.h"
 #include "triax/train/state.h"
 
 namespace triax::finetune {
@@ -20,7 +21,8 @@ Tensor gather(const HfBertTensor& tensor, const std::vector<TensorPiece>& pieces
   memory.assign(static_cast<size_t>(tensor.shape.numel()), 0.0f);
   for (const TensorPiece& piece : pieces) {
     if (piece.name != tensor.parameter) continue;
-    const float* from = piece.data.data<float>();
+    const HostCopy values(piece.data);
+    const float* from = values.view().data<float>();
     for_each_overlap(piece.region, tensor.region, [&](int64_t theirs, int64_t ours, int64_t count) { std::copy_n(from + theirs, count, memory.data() + ours); });
   }
   const Tensor whole(memory.data(), tensor.shape, DType::f32);

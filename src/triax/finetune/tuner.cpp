@@ -169,6 +169,10 @@ class SeedRun {
     check(engine.sequence_length <= engine.model.max_positions, "a sequence of {} tokens is longer than the {} positions of {}; lower data.max_length = {}",
           engine.sequence_length, engine.model.max_positions, config_.model.path, config_.data.max_length);
     engine_ = std::make_unique<Engine>(engine, grid);
+    if (!grid || !leads(world_)) return;
+    double bytes = 0;
+    for (const MemoryUse& use : engine_->memory()) bytes += static_cast<double>(use.bytes);
+    fmt::print("seed {}: {} of weights, gradients and activations on the first rank at most\n", seed_, format_bytes(bytes));
   }
 
   void prepare() {

@@ -73,7 +73,7 @@ class Bert final : public StageModel {
                    bool with_gradient, StageStash& stash, StageWorkspace& workspace) const;
   void classify(const Context& context, const MicroBatch& batch, const Tensor& x, const TaskHeadWorkspace& w) const;
   void classify_backward(const Context& context, const MicroBatch& batch, const TaskHeadWorkspace& w) const;
-  double classifier_loss(const Context& context, const MicroBatch& batch, const TaskHeadWorkspace& w, bool with_gradient) const;
+  double classifier_loss(const MicroBatch& batch, const Tensor& logits, bool with_gradient) const;
   std::vector<Dropout> head_dropout(const MicroBatch& batch, uint32_t site) const;
 
   // Both: the first token of every sequence, through the pooler. `pooled` has the result in the compute type, and on the way

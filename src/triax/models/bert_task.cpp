@@ -1,33 +1,41 @@
-// The heads of a BERT for tasks: from the encoder's output to logits, losses and back. Logits and losses are f32.
+// The heads of a BERT for tasks: from the encoder's output to logits, losses and back. Logits are f32.
 #include <algorithm>
 #include <cmath>
 
 #include "triax/base/error.h"
-#include "triax/kernels/cross_entropy.h"
 #include "triax/kernels/elementwise.h"
 #include "triax/models/bert.h"
 #include "triax/models/bert_sites.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
 
-// Sum of weight * cross-entropy over rows of logits [m, c]; with_gradient: logits become its gradient.
-double cross_entropy(const Context& context, const Tensor& logits, const BertTargets& targets, const TaskHeadWorkspace& w, bool with_gradient) {
+// weight * cross-entropy of `count` logits, `stride` apart; with_gradient: they become its gradient.
+double softmax_loss(float* x, int64_t count, int64_t stride, int64_t target, double weight, bool with_gradient) {
+  float max = x[0];
+  for (int64_t i = 1; i < count; ++i) max = std::max(max, x[stride * i]);
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += std::exp(static_cast<double>(x[stride * i] - max));
+  const double lse = max + std::log(sum), loss = weight * (lse - static_cast<double>(x[stride * target]));
+  if (with_gradient)
+    for (int64_t i = 0; i < count; ++i)
+      x[stride * i] = static_cast<float>(weight * (std::exp(static_cast<double>(x[stride * i]) - lse) - (i == target ? 1.0 : 0.0)));
+  return loss;
+}
+
+// Of every row of logits [m, c].
+double cross_entropy(const Tensor& logits, const BertTargets& targets, bool with_gradient) {
   const int64_t m = logits.dim(0), classes = logits.dim(1);
   check(static_cast<int64_t>(targets.labels.size()) == m && targets.weights.size() == targets.labels.size(),
         "{} rows of logits have {} labels and {} weights", m, targets.labels.size(), targets.weights.size());
-  const Tensor labels = w.labels.narrow(0, 0, m), lse = w.lse.narrow(0, 0, m), sum = w.sum.narrow(0, 0, m);
-  const Tensor target = w.target.narrow(0, 0, m), weights = w.weights.narrow(0, 0, m);
-  // A row that does not count may have any label.
-  std::ranges::transform(targets.labels, labels.data<int32_t>(), [](int32_t label) { return std::max(label, 0); });
-  std::ranges::copy(targets.weights, weights.data<float>());
-  softmax_statistics(context, logits, labels, 0, classes, lse, sum, target);
   double loss = 0;
-  for (size_t i = 0; i < targets.labels.size(); ++i) {
-    lse.data<float>()[i] += std::log(sum.data<float>()[i]);
-    if (targets.weights[i] != 0) loss += static_cast<double>(targets.weights[i]) * (lse.data<float>()[i] - target.data<float>()[i]);
+  float* row = logits.data<float>();
+  for (size_t i = 0; i < targets.labels.size(); ++i, row += classes) {
+    const float weight = targets.weights[i];
+    if (weight != 0) loss += softmax_loss(row, classes, 1, targets.labels[i], static_cast<double>(weight), with_gradient);
+    else if (with_gradient) std::fill_n(row, classes, 0.0f);  // a row that does not count may have any label
   }
-  if (with_gradient) cross_entropy_backward(context, logits, labels, 0, classes, lse, weights);
   return loss;
 }
 
@@ -46,19 +54,9 @@ double squared_error(const Tensor& logits, const BertTargets& targets, bool with
 
 // Cross-entropy of one column of logits [n, 2] over the tokens of one span; half of it counts.
 double span_column_loss(const Tensor& logits, const Span& span, int64_t column, int32_t target, float weight, bool with_gradient) {
-  float* x = logits.data<float>() + span.start * 2 + column;
-  float max = x[0];
-  for (int64_t i = 1; i < span.length; ++i) max = std::max(max, x[2 * i]);
-  double sum = 0;
-  for (int64_t i = 0; i < span.length; ++i) sum += std::exp(static_cast<double>(x[2 * i] - max));
   const int64_t at = target - span.start;
   check(at >= 0 && at < span.length, "the answer's token {} is outside of its sequence [{}, {})", target, span.start, span.start + span.length);
-  const double lse = max + std::log(sum), half = 0.5 * static_cast<double>(weight);
-  const double loss = half * (lse - static_cast<double>(x[2 * at]));
-  if (with_gradient)
-    for (int64_t i = 0; i < span.length; ++i)
-      x[2 * i] = static_cast<float>(half * (std::exp(static_cast<double>(x[2 * i]) - lse) - (i == at ? 1.0 : 0.0)));
-  return loss;
+  return softmax_loss(logits.data<float>() + span.start * 2 + column, span.length, 2, at, 0.5 * static_cast<double>(weight), with_gradient);
 }
 
 double span_loss(const TokenLayout& layout, const Tensor& logits, const BertTargets& targets, bool with_gradient) {
@@ -73,13 +71,6 @@ double span_loss(const TokenLayout& layout, const Tensor& logits, const BertTarg
     loss += span_column_loss(logits, spans[i], 1, targets.ends[i], targets.weights[i], with_gradient);
   }
   return loss;
-}
-
-// x [m, c] += bias [c]; c is the number of classes.
-void add_bias(const Tensor& x, const Tensor& bias) {
-  const auto values = bias.span<float>();
-  for (float* row = x.data<float>(), *end = row + x.numel(); row < end; row += values.size())
-    for (size_t i = 0; i < values.size(); ++i) row[i] += values[i];
 }
 
 }  // namespace
@@ -116,7 +107,7 @@ void Bert::classify(const Context& context, const MicroBatch& batch, const Tenso
     drop(bert::kHeadHiddenSite, last, last);
   }
   gemm(context, false, true, last, weight(layout_.classifier_weight), 0.0f, w.logits);
-  add_bias(w.logits, weight(layout_.classifier_bias));
+  bias_dropout_residual_forward(context, w.logits, weight(layout_.classifier_bias), {}, {}, w.logits);
 }
 
 // From the gradient in w.logits to that of the classifier's input, in w.dinput.
@@ -142,15 +133,16 @@ void Bert::classify_backward(const Context& context, const MicroBatch& batch, co
   undrop(bert::kHeadSite, w.dinput);
 }
 
-double Bert::classifier_loss(const Context& context, const MicroBatch& batch, const TaskHeadWorkspace& w, bool with_gradient) const {
+// Logits in the host's memory, which become the gradient.
+double Bert::classifier_loss(const MicroBatch& batch, const Tensor& logits, bool with_gradient) const {
   const BertTargets& targets = *batch.task;
-  if (shape_.head.head == BertHead::spans) return span_loss(batch.layout, w.logits, targets, with_gradient);
+  if (shape_.head.head == BertHead::spans) return span_loss(batch.layout, logits, targets, with_gradient);
   if (shape_.head.head == BertHead::choice) {
-    check(targets.choices > 0 && w.logits.dim(0) % targets.choices == 0, "{} sequences are no groups of {} choices", w.logits.dim(0), targets.choices);
-    return cross_entropy(context, w.logits.reshape({-1, targets.choices}), targets, w, with_gradient);
+    check(targets.choices > 0 && logits.dim(0) % targets.choices == 0, "{} sequences are no groups of {} choices", logits.dim(0), targets.choices);
+    return cross_entropy(logits.reshape({-1, targets.choices}), targets, with_gradient);
   }
-  if (shape_.head.head == BertHead::sequence && shape_.head.num_labels == 1) return squared_error(w.logits, targets, with_gradient);
-  return cross_entropy(context, w.logits, targets, w, with_gradient);
+  if (shape_.head.head == BertHead::sequence && shape_.head.num_labels == 1) return squared_error(logits, targets, with_gradient);
+  return cross_entropy(logits, targets, with_gradient);
 }
 
 double Bert::task_loss(const Context& context, const MicroBatch& batch, const Tensor& hidden, float loss_scale, bool with_gradient,
@@ -165,8 +157,10 @@ double Bert::task_loss(const Context& context, const MicroBatch& batch, const Te
   need(layout_.classifier_unit);
   classify(context, batch, pooled ? w.pooled : hidden, w);
   if (!batch.task) return 0;
-  const double loss = classifier_loss(context, batch, w, with_gradient);
+  const HostCopy logits(w.logits);  // few numbers
+  const double loss = classifier_loss(batch, logits.view(), with_gradient);
   if (!with_gradient) return loss;
+  copy_between_devices(logits.view(), w.logits);
   if (loss_scale != 1) scale(context, loss_scale, w.logits);
   need_gradients(layout_.classifier_unit);
   classify_backward(context, batch, w);

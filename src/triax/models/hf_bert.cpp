@@ -12,6 +12,7 @@
 #include "triax/checkpoint/elements.h"
 #include "triax/checkpoint/safetensors.h"
 #include "triax/models/parameter_parts.h"
+#include "triax/tensor/device.h"
 
 namespace triax {
 namespace {
@@ -121,10 +122,13 @@ void read_parts(const SafetensorsFile& file, const SafetensorsEntry& entry, cons
   const std::byte* from = file.bytes(entry).data();
   for (const ParameterPart& part : owned) {
     if (part.spec->name != tensor.parameter) continue;
-    float* to = parameters.master_at(part.begin, part.size).data<float>();
+    const Tensor master = parameters.master_at(part.begin, part.size);
+    const HostCopy values(master);  // tensors of several names may fill it
+    float* to = values.view().data<float>();
     for_each_overlap(part.region, tensor.region, [&](int64_t ours, int64_t theirs, int64_t count) {
       copy_elements(from + static_cast<size_t>(theirs) * size_of(entry.dtype), entry.dtype, to + ours, DType::f32, count);
     });
+    copy_between_devices(values.view(), master);
   }
 }
 

@@ -79,8 +79,6 @@ TaskHeadWorkspace allocate_task_head(const StageShape& shape, int64_t n, bool wi
   w.input = activations(m, h);
   if (inner > 0) w.hidden_pre = activations(m, inner), w.hidden = activations(m, inner);
   w.logits = arena.allocate({m, outputs}, DType::f32);
-  w.labels = arena.allocate({m}, DType::i32);
-  for (Tensor* x : {&w.lse, &w.sum, &w.target, &w.weights}) *x = arena.allocate({m}, DType::f32);
   if (!with_backward) return w;
   w.dlogits = activations(m, outputs), w.dinput = activations(m, h);
   if (shape.head.has_pooler()) w.dpooled = arena.allocate({b, h}, DType::f32);

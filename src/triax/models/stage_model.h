@@ -64,7 +64,6 @@ struct TaskHeadWorkspace {
   Tensor first, pooled, pooled_f32, dpooled;      // [b, h], the last two f32
   Tensor input, hidden_pre, hidden;               // [m, h], [m, i], [m, i]: what the layers of the classifier see
   Tensor logits, dlogits, dhidden, dinput;        // f32 [m, outputs], then as outputs, hidden, input
-  Tensor labels, lse, sum, target, weights;       // i32, f32 [m]
 };
 
 struct StageWorkspace {

@@ -341,7 +341,7 @@ void Engine::forward(Chunk& chunk, const Action& action, const Tensor& input, co
   const MicroBatch micro = stage(batch);
   const StageLoss loss = chunk.model->forward(context_, micro, received, produced, static_cast<float>(scaler_.scale()),
                                               step_.training, stash, workspace);
-  if (step_.take && chunk.model->part().has_head) (*step_.take)(static_cast<size_t>(action.micro_batch), workspace.task.logits);
+  if (step_.take && chunk.model->part().has_head) (*step_.take)(static_cast<size_t>(action.micro_batch), HostCopy(workspace.task.logits).view());
   const bool may_overflow = step_.training && scaler_.active();  // then the step is skipped
   if (!may_overflow && !std::isfinite(loss.total())) fail_not_finite(chunk, stash, loss.total());
   step_.loss.tokens += loss.tokens;

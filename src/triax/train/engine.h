@@ -71,7 +71,7 @@ class Engine : private PipelineWork {
   // Mean losses without dropout or gradients. Every data-parallel rank must bring as many batches.
   StepResult evaluate(std::span<const TokenBatch> batches);
   // What the head of a task computes of each batch (models/bert.h, Bert::predict): `take(i, logits)` is called on the ranks
-  // that have the head, in order. Every data-parallel rank must bring as many batches.
+  // that have the head, in order, with logits in the host's memory. Every data-parallel rank must bring as many batches.
   using TakeLogits = std::function<void(size_t batch, const Tensor& logits)>;
   void predict(std::span<const TokenBatch> batches, const TakeLogits& take);
 

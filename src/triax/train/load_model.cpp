@@ -65,7 +65,7 @@ std::vector<std::string> load_bert(const SavedBert& saved, Parameters& parameter
           stored.to_string(), spec.global_shape.to_string());
   }
   for (const ParameterPart& part : owned_parts(parameters))
-    if (!is_missing(*part.spec)) saved.reader.read(part.spec->name, part.region, parameters.master_at(part.begin, part.size));
+    if (!is_missing(*part.spec)) read_region(saved.reader, part.spec->name, part.region, parameters.master_at(part.begin, part.size));
   return missing;
 }
 

@@ -75,6 +75,13 @@ std::vector<TensorPiece> checkpoint_pieces(Engine& engine, bool with_optimizer) 
   return pieces;
 }
 
+void read_region(const CheckpointReader& reader, const std::string& name, const Region& region, const Tensor& to) {
+  if (to.device().on_host()) return reader.read(name, region, to);
+  const OwnedTensor on_host(to.shape(), to.dtype());
+  reader.read(name, region, on_host);
+  copy_between_devices(on_host, to);
+}
+
 void load_checkpoint(const CheckpointReader& reader, Parameters& parameters, Optimizer* optimizer) {
   std::vector<TensorPiece> pieces;
   for (const ParameterPart& part : owned_parts(parameters))
@@ -83,13 +90,7 @@ void load_checkpoint(const CheckpointReader& reader, Parameters& parameters, Opt
     const Shape& stored = reader.get(piece.name).shape;
     check(stored == piece.global_shape, "{}: {} is {} there and {} in this run's [model]",
           reader.path().string(), piece.name, stored.to_string(), piece.global_shape.to_string());
-    if (piece.data.device().on_host()) {
-      reader.read(piece.name, piece.region, piece.data);
-      continue;
-    }
-    const OwnedTensor on_host(piece.data.shape(), piece.data.dtype());
-    reader.read(piece.name, piece.region, on_host);
-    copy_between_devices(on_host, piece.data);
+    read_region(reader, piece.name, piece.region, piece.data);
   }
 }
 

@@ -31,6 +31,9 @@ TrainState train_state_from_json(const std::string& text, const std::filesystem:
 // differently.
 std::vector<TensorPiece> checkpoint_pieces(Engine& engine, bool with_optimizer);
 
+// Elements of a tensor into memory of any device.
+void read_region(const CheckpointReader& reader, const std::string& name, const Region& region, const Tensor& to);
+
 // Fills what this rank owns from a checkpoint of any grid, and the weights of all ranks with it. Collective.
 void load_checkpoint(const CheckpointReader& reader, Engine& engine, bool with_optimizer);
 // The same for the weights of a model without an engine.
