@@ -67,6 +67,7 @@ struct RowPart {
   float up[kPacks][kPack], normal[kPacks][kPack];
 };
 
+// The warps that share a row, as one of their threads sees them; with its part of the sums of columns.
 template <int kWarps, int kPacks, typename T>
 struct Team {
   static constexpr int kThreadsOfRow = kWarps * kWarp, kTeams = kThreads / kThreadsOfRow;
