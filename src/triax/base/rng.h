@@ -7,6 +7,8 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 namespace triax {
 
@@ -140,5 +142,11 @@ class Philox {
   PhiloxBlock block_{};
   int used_ = 4;
 };
+
+// Any order of the values is as likely as any other.
+template <class T>
+void shuffle(std::vector<T>& values, Philox& random) {
+  for (size_t i = values.size(); i > 1; --i) std::swap(values[i - 1], values[random.next_below(i)]);
+}
 
 }  // namespace triax

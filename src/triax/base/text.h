@@ -29,6 +29,9 @@ std::string nearest_name(std::string_view word, std::span<const std::string> can
 // Byte offset of the first invalid UTF-8 sequence, or npos if the text is valid.
 size_t find_invalid_utf8(std::string_view text);
 
+// Text for a column of a tab-separated file: tabs and ends of lines become spaces.
+std::string tab_cell(std::string_view text);
+
 // Escapes for HTML text and attribute values.
 std::string escape_html(std::string_view text);
 

@@ -67,12 +67,6 @@ std::string sentence_line(const Article& article, const ArticleCitations& found,
               {"text", s.text}, {"citations", citations}}.dump() + "\n";
 }
 
-std::string cell(std::string text) {
-  for (char& c : text)
-    if (c == '\t' || c == '\n' || c == '\r') c = ' ';
-  return text;
-}
-
 // One row for each work that the article cites.
 std::string table_rows(const Article& article, const ArticleCitations& found) {
   struct Row {
@@ -95,8 +89,8 @@ std::string table_rows(const Article& article, const ArticleCitations& found) {
   for (const std::string& key : order) {
     const Row& row = rows[key];
     const Reference* r = row.reference >= 0 ? &found.references[static_cast<size_t>(row.reference)] : nullptr;
-    text += fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\n", cell(article.id), r ? std::to_string(r->number) : cell(key), row.count, row.sentences,
-                        r && !r->surnames.empty() ? cell(r->surnames[0]) : "", r ? r->year : "", r ? cell(r->title) : "");
+    text += fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\n", tab_cell(article.id), r ? std::to_string(r->number) : tab_cell(key), row.count, row.sentences,
+                        r && !r->surnames.empty() ? tab_cell(r->surnames[0]) : "", r ? r->year : "", r ? tab_cell(r->title) : "");
   }
   return text;
 }
@@ -162,8 +156,7 @@ void take_batch(const DocumentBatch& batch, const CiteFlags& o, const tasks::Rea
 }
 
 void extract(const CiteFlags& o) {
-  for (const std::string& path : {o.output, o.table})
-    check(path.empty() || o.force || !std::filesystem::exists(path), "{} exists already; choose another name, or say --force to replace it", path);
+  if (!o.force) refuse_existing({o.output, o.table});
   const DocumentOptions documents{.format = document_format_from(o.format), .field = o.field, .skip_bad = o.skip_bad};
   check(documents.format != DocumentFormat::paragraphs, "--format paragraphs: an article is a whole file or a JSON line");
   DocumentReader reader(expand_inputs({o.files.begin(), o.files.end()}), documents);

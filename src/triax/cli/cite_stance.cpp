@@ -1,7 +1,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -87,14 +86,12 @@ class StanceModel {
       else for (const Json& c : s.line["citations"]) cases += case_of(s, &c);
     }
     const auto set = tuned_.task->parse(cases, "citing sentences", false);
-    const std::string lines = tuned_.task->predictions(*set, predict_all(*tuned_.model, set->examples, tokens_, memory_));
     std::vector<Answer> answers;
-    tasks::for_each_line(lines, [&](std::string_view line, uint64_t) {
-      if (line.empty()) return;
-      const Json json = Json::parse(line, "predictions");
-      const auto& names = stances();
-      answers.push_back({static_cast<size_t>(std::find(names.begin(), names.end(), json["prediction"].text()) - names.begin()), json["probability"].number()});
-    });
+    for (const Logits& logits : predict_all(*tuned_.model, set->examples, tokens_, memory_)) {  // an example a case
+      const std::vector<double> p = softmax(logits.data(), std::ssize(logits));
+      const auto best = std::max_element(p.begin(), p.end());
+      answers.push_back({static_cast<size_t>(best - p.begin()), *best});
+    }
     return answers;
   }
   bool of_pairs() const { return !tuned_.options.data.pair.empty(); }
@@ -159,8 +156,7 @@ class StanceRun {
 };
 
 void tell_stances(const StanceFlags& o) {
-  for (const std::string& path : {o.output, o.table, o.works, o.report})
-    check(path.empty() || o.force || !std::filesystem::exists(path), "{} exists already; choose another name, or say --force to replace it", path);
+  if (!o.force) refuse_existing({o.output, o.table, o.works, o.report});
   check(o.tokens >= 1, "--tokens {}: must be positive", o.tokens);
   DocumentReader reader(expand_inputs({o.files.begin(), o.files.end()}), {.format = DocumentFormat::jsonl, .skip_bad = o.skip_bad});
   StanceRun run(o);
@@ -182,8 +178,9 @@ void tell_stances(const StanceFlags& o) {
   progress.finish();
   tasks::warn_left_out(bad, "the input");
   const StanceTally& tally = run.finish();
+  const std::vector<int64_t> counts = tally.totals();
   std::string totals;
-  for (size_t s = 0; s < tally.stances().size(); ++s) totals += fmt::format("{}{} {}", s ? ", " : "", tally.totals()[s], tally.stances()[s]);
+  for (size_t s = 0; s < counts.size(); ++s) totals += fmt::format("{}{} {}", s ? ", " : "", counts[s], tally.stances()[s]);
   fmt::print(stderr, "{} articles cite {} works {} times: {}\n", tally.articles(), tally.works(), tally.citations(), totals);
 }
 

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <optional>
 
+#include "triax/base/error.h"
+
 namespace triax::cli {
 
 const Option& Option::required() const { return option_->required(), *this; }
@@ -62,5 +64,10 @@ void Command::allow_subcommand() const { app_->require_subcommand(0, 1); }
 void Command::keep_options_apart() const { app_->fallthrough(false); }
 bool Command::has_subcommand() const { return !app_->get_subcommands().empty(); }
 bool Command::has(const std::string& option) const { return app_->count(option) > 0; }
+
+void refuse_existing(const std::vector<std::string>& paths) {
+  for (const std::string& path : paths)
+    check(path.empty() || !std::filesystem::exists(path), "{} exists already; choose another name, or say --force to replace it", path);
+}
 
 }  // namespace triax::cli

@@ -77,4 +77,7 @@ class Command {
   CLI::App* app_;
 };
 
+// Of outputs, where --force was not said: throws when one is there already. Empty names are none.
+void refuse_existing(const std::vector<std::string>& paths);
+
 }  // namespace triax::cli

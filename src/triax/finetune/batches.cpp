@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "triax/base/error.h"
+#include "triax/base/numbers.h"
 
 namespace triax::finetune {
 namespace {
@@ -18,8 +19,6 @@ std::span<const Example> group_at(std::span<const Example> examples, size_t firs
 int64_t tokens_of_group(std::span<const Example> group) {
   return std::accumulate(group.begin(), group.end(), int64_t{0}, [](int64_t sum, const Example& e) { return sum + length_of(e); });
 }
-
-int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 int64_t round_up_quotient(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -30,12 +30,6 @@ Tensor gather(const HfBertTensor& tensor, const std::vector<TensorPiece>& pieces
   return whole;
 }
 
-DType type_of(Precision precision) {
-  EngineConfig config;
-  config.precision = precision;
-  return config.compute_type();
-}
-
 }  // namespace
 
 void write_tuned_model(const fs::path& folder, Engine& engine, const Task& task, const Tokenizer& tokenizer, TaskKind kind, FinetuneConfig config) {
@@ -80,7 +74,7 @@ TunedModel load_tuned_model(const fs::path& folder, std::optional<Precision> pre
   tuned.tokenizer = load_tokenizer(folder);
   const HfBertConfig hf = read_hf_bert_config(folder);
   tuned.task = make_task(tuned.options, *tuned.tokenizer, hf.labels);
-  tuned.model = std::make_unique<Bert>(hf.model, hf.head, Recompute::none, false, type_of(tuned.precision));
+  tuned.model = std::make_unique<Bert>(hf.model, hf.head, Recompute::none, false, compute_type(tuned.precision));
   const auto missing = load_hf_bert(folder, *tuned.model);
   check(missing.empty(), "{}: there is no tensor for {}", folder.string(), missing.empty() ? "" : missing.front());
   return tuned;

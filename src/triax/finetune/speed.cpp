@@ -100,7 +100,7 @@ TuningSpeed measure_tuning_speed(EngineConfig config, const std::vector<Example>
   const std::span<const Example> predicted = longest;
   size_engine({options.batch_size, options.micro_batch_tokens}, longest, {&predicted, 1}, config);
   Philox random(1);
-  for (size_t i = firsts.size(); i > 1; --i) std::swap(firsts[i - 1], firsts[random.next_below(i)]);
+  shuffle(firsts, random);
 
   TuningSpeed speed;
   SpeedRun run(config, options);

@@ -52,7 +52,7 @@ void tell(const TaskSet& set, const std::string& path) {
 std::vector<size_t> training_order(const TaskSet& set, int64_t limit, uint64_t seed, uint64_t stream) {
   std::vector<size_t> firsts = first_of_groups(set.examples);
   Philox random(seed, stream);
-  for (size_t i = firsts.size(); i > 1; --i) std::swap(firsts[i - 1], firsts[random.next_below(i)]);
+  shuffle(firsts, random);
   if (limit > 0 && limit < static_cast<int64_t>(firsts.size())) firsts.resize(static_cast<size_t>(limit));
   return firsts;
 }
@@ -216,7 +216,7 @@ class SeedRun {
     const int64_t epoch = state_.epoch + 1, tokens_before = state_.tokens;
     std::vector<size_t> order = chosen_;
     Philox random(static_cast<uint64_t>(seed_), static_cast<uint64_t>(epoch));
-    for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.next_below(i)]);
+    shuffle(order, random);
     double loss = 0;
     {
       const auto progress = show_progress(world_, fmt::format("seed {}, epoch {}/{}", seed_, epoch, config_.train.epochs), order.size());

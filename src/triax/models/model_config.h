@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "triax/base/numbers.h"
 #include "triax/nn/transformer_block.h"
 
 namespace triax {
@@ -53,8 +54,7 @@ struct ModelConfig {
 
   int64_t ffn_size() const { return ffn_hidden_size > 0 ? ffn_hidden_size : 4 * hidden_size; }
   int64_t padded_vocab_size(int tensor_parallel = 1) const {
-    const int64_t multiple = vocab_multiple * tensor_parallel;
-    return (vocab_size + multiple - 1) / multiple * multiple;
+    return round_up(vocab_size, vocab_multiple * tensor_parallel);
   }
   double effective_init_std() const {
     return init_std > 0 ? init_std : std::sqrt(1.0 / (3.0 * static_cast<double>(hidden_size)));

@@ -4,6 +4,7 @@
 
 #include "triax/base/error.h"
 #include "triax/base/hash.h"
+#include "triax/base/numbers.h"
 #include "triax/base/parallel.h"
 #include "triax/base/rng.h"
 #include "triax/kernels/elementwise.h"
@@ -14,7 +15,6 @@ namespace {
 
 constexpr int64_t kAlignment = 64;  // elements: a cache line of any type
 
-int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 // Row-major index in the global tensor of element `local` of the box.
 int64_t global_index(const ParameterSpec& spec, int64_t local) {

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "triax/base/text.h"
 #include "triax/html/page.h"
@@ -21,13 +20,6 @@ constexpr const char* kStanceStyle = R"(
 td.work { width: 46%; } td.work small { color: var(--soft); display: block; }
 .shown i { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin: 0 4px 0 14px; }
 )";
-
-std::string tab_cell(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c == '\t' || c == '\n' || c == '\r') c = ' ';
-  return out;
-}
 
 // Letters without accents and capitals, and the digits, in their order each: "Phase 2" is not "Phase 3".
 std::string folded_title(std::string_view title) {
@@ -83,6 +75,7 @@ void StanceTally::add(const std::string& article, std::string_view sentence, con
   if (all.times == 0) all.work = work, all.examples.resize(stances_.size());
   if (all.times == 0 || all.last_article != article) ++all.articles, all.last_article = article;
   count(all, stance);
+  ++citations_;
   Example& example = all.examples[stance];
   if (probability > example.probability) example = {article, excerpt(sentence, kLongestSentence), probability};
 }
@@ -120,16 +113,11 @@ std::vector<int64_t> StanceTally::totals() const {
   return totals;
 }
 
-int64_t StanceTally::citations() const {
-  const auto all = totals();
-  return std::accumulate(all.begin(), all.end(), int64_t{0});
-}
-
-std::vector<const StanceTally::WorkCounts*> StanceTally::most(size_t limit, int64_t (*value)(const WorkCounts&, size_t), size_t stance) const {
+std::vector<const StanceTally::WorkCounts*> StanceTally::most(size_t limit, std::optional<size_t> stance) const {
   std::vector<const WorkCounts*> works;
   for (const auto& [identity, work] : works_)
-    if (value(work, stance) > 0) works.push_back(&work);
-  std::stable_sort(works.begin(), works.end(), [&](const WorkCounts* a, const WorkCounts* b) { return value(*a, stance) > value(*b, stance); });
+    if (work.count_of(stance) > 0) works.push_back(&work);
+  std::stable_sort(works.begin(), works.end(), [&](const WorkCounts* a, const WorkCounts* b) { return a->count_of(stance) > b->count_of(stance); });
   if (works.size() > limit) works.resize(limit);
   return works;
 }
@@ -138,7 +126,7 @@ std::string StanceTally::works_table() const {
   std::string out = "author\tyear\ttitle\tarticles\ttimes";
   for (const std::string& s : stances_) out += "\t" + tab_cell(s);
   out += "\n";
-  for (const WorkCounts* w : most(works_.size(), [](const WorkCounts& c, size_t) { return c.times; }, 0)) {
+  for (const WorkCounts* w : most(works_.size(), std::nullopt)) {
     const CitedWork& work = w->work;
     const bool named = !work.title.empty() || !work.entry.empty();
     out += fmt::format("{}\t{}\t{}\t{}\t{}", tab_cell(named ? work.author : w->last_article + ": " + work.key), work.year,
@@ -147,37 +135,36 @@ std::string StanceTally::works_table() const {
   return out;
 }
 
-// `stance`: the one whose number and sentence are shown; none when it is no class.
-std::string StanceTally::rows_html(const std::vector<const WorkCounts*>& works, size_t stance) const {
+// `stance`: the one whose number and sentence are shown.
+std::string StanceTally::rows_html(const std::vector<const WorkCounts*>& works, std::optional<size_t> stance) const {
   std::string html = "<div class=\"card\"><table><tr><th>work</th><th class=\"n\">articles</th><th class=\"n\">times</th><th>stances</th></tr>\n";
   for (const WorkCounts* w : works) {
     std::string sentence;
-    if (stance < stances_.size()) {
-      const Example& e = w->examples[stance];
+    if (stance) {
+      const Example& e = w->examples[*stance];
       sentence = fmt::format("<small>{}: “{}” ({:.0f} %)</small>", escape_html(e.article), escape_html(e.sentence), 100 * e.probability);
     }
-    const int64_t times = stance < stances_.size() ? w->by_stance[stance] : w->times;
-    html += fmt::format("<tr><td class=\"work\">{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"middle\">{}</td></tr>\n", name_html(w->work, w->last_article), sentence, w->articles, times,
-                        bar_html(w->by_stance, w->times));
+    html += fmt::format("<tr><td class=\"work\">{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"middle\">{}</td></tr>\n", name_html(w->work, w->last_article), sentence, w->articles,
+                        w->count_of(stance), bar_html(w->by_stance, w->times));
   }
   return html + "</table></div>\n";
 }
 
 std::string StanceTally::page(std::string_view title) const {
   const auto all = totals();
-  const int64_t sum = citations();
+  const int64_t sum = citations_;
   std::string html = fmt::format("<h1>{}</h1>\n<p class=\"lead shown\">Stances as a model tells them from the sentences that cite.", escape_html(title));
   for (size_t s = 0; s < stances_.size(); ++s) html += fmt::format("<i style=\"background:{}\"></i>{}", colour(s), escape_html(stances_[s]));
   html += "</p>\n<div class=\"tiles\">\n" + draw_tile("Articles", fmt::format("{}", articles_), "that cite") + draw_tile("Works", fmt::format("{}", works_.size()), "cited");
   html += draw_tile("Citations", fmt::format("{}", sum), "");
   for (size_t s = 0; s < stances_.size(); ++s)
     html += draw_tile(stances_[s], fmt::format("{:.1f} %", sum > 0 ? 100.0 * static_cast<double>(all[s]) / static_cast<double>(sum) : 0), fmt::format("{} citations", all[s]));
-  html += "</div>\n<h2>Cited most</h2>\n" + rows_html(most(kMostCited, [](const WorkCounts& c, size_t) { return c.times; }, 0), stances_.size());
+  html += "</div>\n<h2>Cited most</h2>\n" + rows_html(most(kMostCited, std::nullopt), std::nullopt);
   const auto usual = static_cast<size_t>(std::max_element(all.begin(), all.end()) - all.begin());
   for (size_t s = 0; s < stances_.size(); ++s)
     if (s != usual && all[s] > 0)
       html += fmt::format("<h2>Most often {}</h2>\n", escape_html(stances_[s])) +
-              rows_html(most(kMostOfStance, [](const WorkCounts& c, size_t stance) { return c.by_stance[stance]; }, s), s);
+              rows_html(most(kMostOfStance, s), s);
   return draw_page({.title = std::string(title), .body = html, .style = kStanceStyle, .footer = "Made by triax cite stance."});
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,7 +38,7 @@ class StanceTally {
   // say so most certainly.
   std::string page(std::string_view title) const;
 
-  int64_t citations() const;
+  int64_t citations() const { return citations_; }
   int64_t articles() const { return articles_; }
   size_t works() const { return works_.size(); }
   const std::vector<std::string>& stances() const { return stances_; }
@@ -48,6 +49,7 @@ class StanceTally {
     CitedWork work;
     int64_t articles = 0, times = 0;
     std::vector<int64_t> by_stance;
+    int64_t count_of(std::optional<size_t> stance) const { return stance ? by_stance[*stance] : times; }  // or in any
   };
   struct Example {
     std::string article, sentence;
@@ -60,8 +62,8 @@ class StanceTally {
   void count(Counts& counts, size_t stance) const;
   void end_article();
   std::string columns(const Counts& counts) const;
-  std::vector<const WorkCounts*> most(size_t limit, int64_t (*)(const WorkCounts&, size_t), size_t stance) const;
-  std::string rows_html(const std::vector<const WorkCounts*>& works, size_t stance) const;
+  std::vector<const WorkCounts*> most(size_t limit, std::optional<size_t> stance) const;
+  std::string rows_html(const std::vector<const WorkCounts*>& works, std::optional<size_t> stance) const;
 
   std::vector<std::string> stances_;
   std::map<std::string, WorkCounts> works_;
@@ -69,7 +71,7 @@ class StanceTally {
   std::vector<std::string> order_;       // works of the article at hand
   std::map<std::string, Counts> cited_;  // by it
   std::string rows_;
-  int64_t articles_ = 0;
+  int64_t articles_ = 0, citations_ = 0;
 };
 
 }  // namespace triax::tasks

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "triax/base/error.h"
+#include "triax/base/numbers.h"
 #include "triax/text/input_template.h"
 
 namespace triax {
@@ -121,7 +122,7 @@ std::vector<ModelInput> encode_inputs(const Tokenizer& tokenizer, std::string_vi
 void pad_inputs(const Tokenizer& tokenizer, std::vector<ModelInput>& inputs, int64_t length, int64_t multiple, Side side) {
   check(multiple > 0, "inputs cannot be padded to a multiple of {}", multiple);
   for (const ModelInput& input : inputs) length = std::max(length, static_cast<int64_t>(input.ids.size()));
-  length = (length + multiple - 1) / multiple * multiple;
+  length = round_up(length, multiple);
   for (ModelInput& input : inputs) {
     const auto missing = static_cast<size_t>(length) - input.ids.size();
     if (missing == 0) continue;

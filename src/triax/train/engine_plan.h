@@ -15,6 +15,9 @@
 namespace triax {
 
 enum class Precision { fp32, bf16, fp16, tf32 };  // tf32: fp32, but for products on a GPU
+inline DType compute_type(Precision precision) {
+  return precision == Precision::fp16 ? DType::f16 : precision == Precision::bf16 ? DType::bf16 : DType::f32;
+}
 
 struct ParallelConfig {
   GridShape grid;  // data_parallel filled in
@@ -46,9 +49,7 @@ struct EngineConfig {
   ParallelConfig parallel;
   Device device;  // of a rank
 
-  DType compute_type() const {
-    return precision == Precision::fp16 ? DType::f16 : precision == Precision::bf16 ? DType::bf16 : DType::f32;
-  }
+  DType compute_type() const { return triax::compute_type(precision); }
   // At most.
   int64_t micro_batch_tokens() const { return packed_tokens > 0 ? packed_tokens : sequence_length * micro_batch_size; }
   // What the tokens of a packed micro-batch must be a multiple of: tensor-parallel ranks share them, or what is sent of them.

@@ -11,6 +11,7 @@
 
 #include "triax/base/error.h"
 #include "triax/base/log.h"
+#include "triax/base/numbers.h"
 #include "triax/base/parallel.h"
 #include "triax/kernels/cpu/ops.h"
 #include "triax/kernels/cpu/rows.h"
@@ -27,10 +28,6 @@ struct Tiling {
   int64_t rows, cols;  // of a tile; those at the lower and right edge may be smaller
   int64_t down, across;
 };
-
-int64_t round_up(int64_t x, int64_t unit) {
-  return (x + unit - 1) / unit * unit;
-}
 
 // Each tile packs its own operands, which costs 1 / rows + 1 / cols of its arithmetic: tiles should
 // be large and square. But up to 16 threads should have work, 128 x 192 results are still

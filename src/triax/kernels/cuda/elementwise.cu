@@ -36,16 +36,25 @@ struct ActivationForward {
   }
 };
 
-template <typename T>
-struct ActivationBackward {
-  Matrix x, dy, dx;
+struct GeluSlope {
   bool erf;
+  __device__ float operator()(float x) const { return gelu_slope(erf, x); }
+};
+struct TanhSlope {  // of what tanh gave
+  __device__ float operator()(float y) const { return 1.0f - y * y; }
+};
+
+// dx = dy slope(x).
+template <typename T, typename Slope>
+struct SlopeBackward {
+  Matrix x, dy, dx;
+  Slope slope;
   template <int kCount>
   __device__ void at(int64_t row, int64_t col) const {
     float v[kCount], up[kCount];
     load<kCount>(row_of<const T>(x, row) + col, v);
     load<kCount>(row_of<const T>(dy, row) + col, up);
-    for (int i = 0; i < kCount; ++i) up[i] *= gelu_slope(erf, v[i]);
+    for (int i = 0; i < kCount; ++i) up[i] *= slope(v[i]);
     store<kCount>(up, row_of<T>(dx, row) + col);
   }
 };
@@ -59,19 +68,6 @@ struct TanhForward {
     load<kCount>(row_of<const T>(x, row) + col, v);
     for (int i = 0; i < kCount; ++i) v[i] = tanhf(v[i]);
     store<kCount>(v, row_of<T>(y, row) + col);
-  }
-};
-
-template <typename T>
-struct TanhBackward {
-  Matrix y, dy, dx;
-  template <int kCount>
-  __device__ void at(int64_t row, int64_t col) const {
-    float v[kCount], up[kCount];
-    load<kCount>(row_of<const T>(y, row) + col, v);
-    load<kCount>(row_of<const T>(dy, row) + col, up);
-    for (int i = 0; i < kCount; ++i) up[i] *= 1.0f - v[i] * v[i];
-    store<kCount>(up, row_of<T>(dx, row) + col);
   }
 };
 
@@ -129,7 +125,7 @@ void add_bias(void* stream, Type type, Area area, const float* bias, Matrix y) {
 
 void activation_backward(void* stream, Type type, bool erf, Area area, Matrix x, Matrix dy, Matrix dx) {
   with_type(type, [&](auto tag) {
-    for_elements(stream, area, ActivationBackward<typename decltype(tag)::type>{x, dy, dx, erf});
+    for_elements(stream, area, SlopeBackward<typename decltype(tag)::type, GeluSlope>{x, dy, dx, {erf}});
   });
 }
 
@@ -138,7 +134,7 @@ void tanh_forward(void* stream, Type type, Area area, Matrix x, Matrix y) {
 }
 
 void tanh_backward(void* stream, Type type, Area area, Matrix y, Matrix dy, Matrix dx) {
-  with_type(type, [&](auto tag) { for_elements(stream, area, TanhBackward<typename decltype(tag)::type>{y, dy, dx}); });
+  with_type(type, [&](auto tag) { for_elements(stream, area, SlopeBackward<typename decltype(tag)::type, TanhSlope>{y, dy, dx, {}}); });
 }
 
 void convert(void* stream, Type from, Type to, Area area, Matrix src, Matrix dst) {
