@@ -5,7 +5,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-
+#include "kernels/cuda_on_host/queue.h"
 #include "triax/base/error.h"
 #include "triax/base/file.h"
 #include "triax/base/rng.h"
@@ -79,6 +79,20 @@ class Tuner : public testing::Test {
     return text;
   }
 
+  // A few of a model's answers, computed by a GPU's operations on a GPU's memory layout as far as the host can show it.
+  void expect_same_on_an_emulated_device(const std::string& file, double tolerance) {
+    const std::string best = at("out/seed-1/best");
+    const TunedModel tuned = load_tuned_model(best),
+                     emulated = load_tuned_model(best, {.tokens = 50, .device = {Device::Kind::emulated}}, nullptr, cuda_on_host::make_queue());
+    const auto set = tuned.task->read(file, true);
+    const std::span<const Example> few(set->examples.data(), 6);
+    const auto expected = predict_all(*tuned.engine, few, 4096), logits = predict_all(*emulated.engine, few, 50);
+    for (size_t i = 0; i < few.size(); ++i) {
+      ASSERT_EQ(logits[i].size(), expected[i].size());
+      for (size_t j = 0; j < logits[i].size(); ++j) EXPECT_NEAR(logits[i][j], expected[i][j], tolerance);
+    }
+  }
+
   TemporaryDirectory folder_;
   FinetuneConfig config_;
   Philox random_{7};
@@ -103,6 +117,7 @@ TEST_F(Tuner, LearnsEntitiesAndPredictsThem) {
     EXPECT_EQ(predictions, first);
   }
   EXPECT_EQ(first, read_file(at("out/seed-1/test.jsonl")));
+  expect_same_on_an_emulated_device(at("test"), 1e-4);
   // Plain text and lists of words will do for prediction.
   const auto lines = tuned.task->parse("{\"text\": \"the red cat.\"}\n{\"words\": [\"a\", \"dog\"]}\n", "lines", false);
   EXPECT_EQ(lines->records, 2);
@@ -184,6 +199,7 @@ TEST_F(Tuner, LearnsInFp16WithRecomputation) {
   const TuningResult result = run_tuning(TaskKind::classify, config_);
   EXPECT_GT(result.seeds[0].dev.value, 85) << summary(result);
   EXPECT_GT(Json::parse(read_file(at("out/seed-1/state.json")), "state")["loss_scale"]["skipped_steps"].integer(), 0);
+  expect_same_on_an_emulated_device(at("dev"), 0.05);
   const TunedModel tuned = load_tuned_model(at("out/seed-1/best"));
   const auto set = tuned.task->read(at("dev"), true);
   EXPECT_EQ(tuned.task->score(*set, predict_all(*tuned.engine, set->examples, 512)).value, result.seeds[0].dev.value);
@@ -327,6 +343,11 @@ TEST_F(Tuner, MistakesAreNamed) {
   EXPECT_NE(error(TaskKind::relation).find("no entities are marked"), std::string::npos);
   EXPECT_NE(error(TaskKind::qa).find(": not JSON"), std::string::npos);
   EXPECT_THROW(task_kind_from("nre"), Error);
+  data(labelled(10), labelled(5), labelled(5));
+  config_.model.head_hidden_size = int64_t{1} << 40;
+  const std::string large = error(TaskKind::classify);
+  EXPECT_TRUE(large.starts_with("this run needs ")) << large;
+  EXPECT_NE(large.find("lower train.micro_batch_tokens (now 4096)"), std::string::npos) << large;
   EXPECT_THROW(load_tuned_model(at("bert")), Error);
 }
 

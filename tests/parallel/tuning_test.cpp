@@ -13,6 +13,7 @@
 #include "triax/base/json.h"
 #include "triax/base/rng.h"
 #include "triax/finetune/model_folder.h"
+#include "triax/finetune/predict.h"
 #include "triax/models/hf_bert.h"
 #include "triax/train/state.h"
 
@@ -117,6 +118,25 @@ TEST(SharedTuning, HasTheCurveOfOneRank) {
     expect_same_curve(result, *alone);
     expect_same_model(folder.path() / name / "seed-1/best", folder.path() / "alone/seed-1/best");
     EXPECT_TRUE(fs::exists(folder.path() / name / "report.html"));
+  }
+}
+
+// What is tuned answers alike on every grid, by an engine that has no gradients.
+TEST(SharedTuning, PredictsOnEveryGrid) {
+  const SharedFolder folder;
+  if (world().rank() == 0) run_tuning(TaskKind::classify, config(folder.path(), "alone"));
+  world().communicator().barrier();
+  const fs::path best = folder.path() / "alone/seed-1/best";
+  const TunedModel alone = load_tuned_model(best);
+  const auto set = alone.task->read(folder.path() / "data.jsonl", true);
+  const std::vector<Logits> expected = predict_all(*alone.engine, set->examples, 32);
+  for (GridConfig parallel : some_grids()) {
+    parallel.fit(world().size());
+    const ProcessGrid grid(world(), parallel.engine().grid);
+    const TunedModel shared = load_tuned_model(best, {.tokens = 32}, &grid);
+    const std::vector<Logits> logits = predict_all(*shared.engine, set->examples, 32);
+    for (size_t i = 0; i < expected.size(); ++i)
+      for (size_t j = 0; j < expected[i].size(); ++j) EXPECT_NEAR(logits[i][j], expected[i][j], 1e-5) << parallel.describe();
   }
 }
 

@@ -18,9 +18,9 @@ struct TunedModel {
 };
 
 struct TunedModelOptions {
-  int64_t tokens = 4096;                                  // computed at a time (predict_all): memory is for so many
+  int64_t tokens = 4096;                              // computed at a time (predict_all): memory is for so many
   std::optional<Precision> precision = std::nullopt;  // none: the one it was tuned in
-  Device device = {};                                     // of one rank; with a grid its kind counts
+  Device device = {};                                 // of one rank; with a grid its kind counts
 };
 
 // Writes the folder, over whatever of that name is there; it appears whole or not at all. All ranks of the engine's grid call

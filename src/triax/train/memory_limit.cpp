@@ -28,7 +28,7 @@ void require_memory(std::span<const MemoryUse> plan, Device device, size_t resid
   }
   if (limit == 0 || total * static_cast<size_t>(ranks) <= limit) return;
   fail("this run needs {}{} and {} has {}:\n{}{}", format_bytes(static_cast<double>(total)), ranks > 1 ? fmt::format(" on each of {} ranks", ranks) : "",
-       on_gpu ? "the GPU" : "the machine", format_bytes(static_cast<double>(limit)), format_memory_table(plan), remedy);
+       on_gpu ? "the GPU" : "the machine", format_bytes(static_cast<double>(limit)), format_memory_table(plan) + "\n", remedy);
 }
 
 }  // namespace triax
