@@ -22,6 +22,7 @@ void require_memory(std::span<const MemoryUse> plan, Device device, size_t resid
   size_t limit = memory_limit_bytes();
   int ranks = world ? world->local_size() : 1;
   if (on_gpu) {
+    require_device(device);
     const std::vector<Gpu> gpus = find_gpus().gpus;
     limit = gpus.at(static_cast<size_t>(device.index)).memory_bytes;
     if (world) ranks = ranks_on_its_gpu(world->local_rank(), ranks, static_cast<int>(gpus.size()));
