@@ -176,8 +176,7 @@ class CudnnAttentionOn : public ::testing::TestWithParam<Gpu> {
       return;
     }
     const Tensor qkv(nullptr, {shape.sequences * shape.length, 3, shape.heads, shape.d}, shape.dtype, {Device::Kind::cuda, 0});
-    std::vector<Span> spans;
-    for (int64_t i = 0; i < shape.sequences; ++i) spans.push_back({i * shape.length, shape.length});
+    const std::vector<Span> spans = equal_spans(shape.sequences, shape.length);
     AttentionOptions options;
     options.backend = shape.deterministic ? AttentionBackend::cudnn : AttentionBackend::cudnn_fast;
     ASSERT_TRUE(attended_by_library(qkv, spans, options));

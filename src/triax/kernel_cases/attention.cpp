@@ -132,12 +132,6 @@ std::unique_ptr<Problem> decode(const DecodeForm& f) {
   return p;
 }
 
-std::vector<Span> equal_spans(int64_t count, int64_t length) {
-  std::vector<Span> spans;
-  for (int64_t i = 0; i < count; ++i) spans.push_back({i * length, length});
-  return spans;
-}
-
 }  // namespace
 
 void add_attention_cases(Table& table) {

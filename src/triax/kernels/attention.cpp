@@ -83,6 +83,12 @@ void attention_forward(const Context& context, const Tensor& qkv, std::span<cons
   dispatch(context, kForward, cpu::attention_forward, &DeviceOperations::attention_forward, qkv, spans, options, out, lse);
 }
 
+std::vector<Span> equal_spans(int64_t sequences, int64_t length) {
+  std::vector<Span> spans;
+  for (int64_t i = 0; i < sequences; ++i) spans.push_back({i * length, length});
+  return spans;
+}
+
 int64_t equal_sequences(std::span<const Span> spans, int64_t n) {
   if (spans.empty() || spans[0].length == 0) return 0;
   int64_t at = 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "triax/base/rng.h"
 #include "triax/kernels/context.h"
@@ -34,6 +35,8 @@ struct AttentionOptions {
   AttentionBackend backend = AttentionBackend::own;
 };
 
+// A plain batch: sequences one behind the other.
+std::vector<Span> equal_spans(int64_t sequences, int64_t length);
 // How many sequences of one length the spans are, one behind the other, with no token left over; 0: they are not.
 int64_t equal_sequences(std::span<const Span> spans, int64_t n);
 // Is it the library's that options.backend names? By what is given only, so that a backward goes the way of its forward.
