@@ -42,6 +42,7 @@ struct BlockConfig {
   bool post_norm = false;
   float hidden_dropout = 0, attention_dropout = 0;
   float init_std = 0.02f, output_init_std = 0.02f;
+  AttentionBackend attention = AttentionBackend::own;
 
   int64_t head_dim() const { return hidden_size / num_heads; }
 };
@@ -109,7 +110,7 @@ class TransformerBlock {
   TransformerBlock(const BlockConfig& config, int64_t layer, BlockParameters indices,
                    const Parameters& parameters, const TensorParallel& parallel);
 
-  // What one micro-batch of n tokens keeps (empty tensors with full recomputation), and the
+  // What one micro-batch of n tokens (in so many sequences) keeps (empty tensors with full recomputation), and the
   // temporaries. All work on a measuring arena.
   static BlockStash allocate_stash(const BlockConfig& config, const TensorParallel& parallel,
                                    Recompute recompute, DType dtype, int64_t n, Arena& arena);
@@ -117,8 +118,8 @@ class TransformerBlock {
                                          DType dtype, int64_t n, Arena& arena);
   static BlockWorkspace allocate_workspace(const BlockConfig& config,
                                            const TensorParallel& parallel, Recompute recompute,
-                                           DType dtype, int64_t n, bool with_backward,
-                                           Arena& arena);
+                                           DType dtype, int64_t n, int64_t sequences,
+                                           bool with_backward, Arena& arena);
 
   // output [r, h] from input [r, h]. The input must stay as it is until backward.
   void forward(const Context& context, const TokenLayout& layout, const Tensor& input,
