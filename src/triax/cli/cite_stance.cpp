@@ -196,7 +196,7 @@ void add_cite_stance_command(Command cite) {
   sub.add_option("--table", o->table, "who cites whom, and how often in each stance, as tab-separated columns").type_name("FILE");
   sub.add_option("--works", o->works, "the same for each cited work over all articles, most cited first").type_name("FILE");
   sub.add_option("--report", o->report, "an HTML page of the works that are cited most and most often in each stance").type_name("FILE");
-  sub.add_option("--tokens", o->load.tokens, "tokens computed at a time: bounds memory, changes no result").type_name("N").show_default();
+  sub.add_option("--tokens", o->load.tokens, "tokens computed at a time: bounds memory; answers are the same but for rounding").type_name("N").show_default();
   sub.add_choice("--device", o->load.device.kind, {{"cpu", Device::Kind::cpu}, {"cuda", Device::Kind::cuda}}, "where to compute");
   sub.add_flag("--skip-bad", o->skip_bad, "leave out lines that are none of `triax cite extract`, and count them");
   sub.add_flag("--force", o->force, "replace what is there");

@@ -101,7 +101,7 @@ void add_predict_command(Command app) {
   command.add_option("input", o->input, "JSON lines, or a file as it was trained on; without it, JSON lines from standard input, answered as they come").type_name("FILE");
   command.add_option("-o,--output", o->output, "JSON lines to write; without it, standard output").type_name("FILE");
   command.add_option("--official", o->official, "also write the form that the benchmark's scorer (`triax score`) reads").type_name("FILE");
-  command.add_option("--tokens", o->load.tokens, "tokens computed at a time: bounds memory, changes no result").type_name("N").show_default();
+  command.add_option("--tokens", o->load.tokens, "tokens computed at a time: bounds memory; answers are the same but for rounding").type_name("N").show_default();
   command.add_choice("--precision", o->load.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}, {"tf32", Precision::tf32}},
                      "bf16 is faster on processors that have it, tf32 is for GPUs; without it, as the model was tuned");
   command.add_choice("--device", o->load.device.kind, {{"cpu", Device::Kind::cpu}, {"cuda", Device::Kind::cuda}}, "where to compute");
