@@ -41,8 +41,9 @@ struct TrainConfig {
       "batch-size ramp: samples over which the batch grows to global_batch_size").at_least(0);
     v("device", device, "what a rank computes on; cuda: an NVIDIA GPU", {"cpu", "cuda"});
     v("precision", precision, "of activations and matrix products; weights, gradients and optimizer "
-      "state are kept in fp32; tf32: all in fp32, and products on a GPU round their operands to 10 bits",
-      {"fp32", "bf16", "fp16", "tf32"});
+      "state are kept in fp32; tf32: all in fp32, and products on a GPU round their operands to 10 bits; fp8: bf16, and the "
+      "linear layers on a GPU (Ada, Hopper) multiply in 8 bits",
+      {"fp32", "bf16", "fp16", "tf32", "fp8"});
     v("loss_scale", loss_scale, "fp16: the loss is multiplied by this before backward; 0: by a scale that adapts").at_least(0);
     v("initial_loss_scale", initial_loss_scale, "fp16: the scale of the first step").at_least(1);
     v("loss_scale_window", loss_scale_window, "fp16: steps without overflow after which the scale doubles").at_least(1);
