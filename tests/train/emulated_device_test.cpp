@@ -88,6 +88,52 @@ TEST(EmulatedDevice, PretrainsABertLikeTheCpu) {
   compare(ModelKind::bert, Precision::fp8, Recompute::full, 6e-3);
 }
 
+// The library's attention, which here is the CPU's behind the library's interface, beside ours: full sequences are the
+// library's, others ours, in one step.
+TEST(EmulatedDevice, TrainsWithTheLibrarysAttention) {
+  for (const AttentionBackend backend : {AttentionBackend::cudnn, AttentionBackend::cudnn_fast})
+    for (const Recompute recompute : {Recompute::none, Recompute::full}) {
+      EngineConfig config = tiny(ModelKind::gpt, Precision::bf16, recompute);
+      config.model.attention_dropout = 0;
+      config.device.kind = Device::Kind::emulated;
+      std::vector<TokenBatch> batches = {batch_of(config, 0), batch_of(config, 1)};
+      batches[0].spans = equal_spans(2, config.sequence_length);
+      Engine ours(config, nullptr, cuda_on_host::make_queue());
+      config.attention = backend;
+      Engine engine(config, nullptr, cuda_on_host::make_queue());
+      ours.initialize(), engine.initialize();
+      for (int64_t step = 1; step <= 2; ++step) {
+        const StepResult want = ours.train_step(step, 1e-3, batches), got = engine.train_step(step, 1e-3, batches);
+        EXPECT_NEAR(got.loss, want.loss, 1e-3 * want.loss) << step;
+        EXPECT_NEAR(got.gradient_norm, want.gradient_norm, 1e-2 * want.gradient_norm) << step;
+      }
+    }
+}
+
+TEST(EmulatedDevice, RefusesTheLibrarysAttentionWithWhatItNeeds) {
+  EngineConfig config = tiny(ModelKind::gpt, Precision::bf16, Recompute::none);
+  config.attention = AttentionBackend::cudnn;
+  const auto refusal = [&] {
+    try {
+      validate(config);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const auto needs = [](const std::string& what) { return "train.attention = \"cudnn\" needs " + what + "; \"own\", triax's kernels, does not"; };
+  EXPECT_EQ(refusal(), needs("train.device = \"cuda\""));
+  config.device.kind = Device::Kind::emulated;
+  EXPECT_EQ(refusal(), needs("model.attention_dropout = 0"));
+  config.model.attention_dropout = 0;
+  EXPECT_EQ(refusal(), "");
+  config.precision = Precision::fp32;
+  EXPECT_EQ(refusal(), needs("train.precision = \"bf16\", \"fp16\" or \"fp8\""));
+  config.precision = Precision::fp16;
+  config.model.num_heads = 8;
+  EXPECT_EQ(refusal(), needs("heads of up to 128 elements, a multiple of 8 (model.hidden_size / model.num_heads)"));
+}
+
 // What train.device = "cuda" says where it cannot be had.
 std::string refusal(const RunConfig& config) {
   try {

@@ -180,6 +180,7 @@ void add_bench_command(Command app) {
   train.add_option("--dropout", model.hidden_dropout, "hidden and attention dropout").show_default();
   train.add_choice("--device", options->engine.device.kind, {{"cpu", Device::Kind::cpu}, {"cuda", Device::Kind::cuda}});
   train.add_choice("--precision", options->engine.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}, {"tf32", Precision::tf32}, {"fp8", Precision::fp8}});
+  train.add_choice("--attention", options->engine.attention, {{"own", AttentionBackend::own}, {"cudnn", AttentionBackend::cudnn}, {"cudnn_fast", AttentionBackend::cudnn_fast}});
   train.add_choice("--recompute", options->engine.recompute, {{"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}});
   add_grid_options(train, *options);
   train.add_option("--seconds", options->seconds, "how long to measure").show_default();

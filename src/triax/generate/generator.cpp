@@ -112,7 +112,7 @@ class Pass {
   void allocate(int64_t n, Arena& arena) {
     const ModelConfig& config = model_.config();
     const DType dtype = model_.parameters().compute_type();
-    workspace_ = TransformerBlock::allocate_workspace(config.block(), {}, Recompute::full, dtype, n, false, arena);
+    workspace_ = TransformerBlock::allocate_workspace(config.block(), {}, Recompute::full, dtype, n, 1, false, arena);
     for (Tensor& x : hidden_) x = arena.allocate({n, config.hidden_size}, dtype);
     for (Tensor* ids : {&tokens_, &positions_, &slots_}) *ids = arena.allocate({n}, DType::i32);
   }

@@ -11,18 +11,25 @@ struct Form {
   bool causal = true;
   float dropout = 0;
   double spread = 1;  // of q, k and v: scores have its square
+  AttentionBackend backend = AttentionBackend::own;
   std::string name() const {
     std::string lengths;
     for (const Span& span : spans) lengths += fmt::format(" {}+{}", span.start, span.length);
     if (spans.size() > 4) lengths = fmt::format(" {} x {}", spans.size(), spans[0].length);
     return fmt::format("{} n={} heads={} d={} spans{}{}{}{}", name_of(dtype), n, heads, d, lengths,
                        causal ? " causal" : "", dropout > 0 ? fmt::format(" dropout={}", dropout) : "",
-                       spread != 1 ? fmt::format(" spread={}", spread) : "");
+                       spread != 1 ? fmt::format(" spread={}", spread) : "") +
+           name_of_backend();
+  }
+  std::string name_of_backend() const {
+    constexpr const char* kNames[] = {"", " cudnn", " cudnn_fast"};
+    return kNames[static_cast<size_t>(backend)];
   }
   reference::AttentionShape shape() const {
     reference::AttentionShape shape{n, heads, d, spans, {}};
     AttentionOptions& o = shape.options;
     o.causal = causal;
+    o.backend = backend;
     o.scale = 1 / std::sqrt(static_cast<float>(d));
     o.dropout.probability = dropout;
     o.dropout.seed = 77, o.dropout.site = 5, o.dropout.step = 1234, o.dropout.row_offset = 1000;
@@ -42,13 +49,17 @@ std::unique_ptr<Problem> forward(const Form& f) {
   auto p = std::make_unique<Problem>(31);
   const Tensor qkv = p->input("qkv", {f.n, 3, f.heads, f.d}, f.dtype, f.spread);
   const Tensor out = p->output("out", {f.n, f.heads, f.d}, f.dtype);
-  const Tensor lse = p->output("lse", {f.heads, f.n}, DType::f32);
+  const bool own = f.backend == AttentionBackend::own;  // others have lse in an order of their own
+  const auto kept = own ? nullptr : std::make_shared<OwnedTensor>(Shape{f.heads, f.n}, DType::f32, target().device);
+  const Tensor lse = own ? p->output("lse", {f.heads, f.n}, DType::f32) : Tensor(*kept);
   p->run = [=, shape = f.shape()](const Context& context) {
+    (void)kept;  // for as long as lse is
     attention_forward(context, qkv, shape.spans, shape.options, out, lse);
   };
-  p->reference = [shape = f.shape()](Values& v) {
+  p->reference = [own, shape = f.shape()](Values& v) {
     auto result = reference::attention(shape, v["qkv"]);
-    v["out"] = result.out, v["lse"] = result.lse;
+    v["out"] = result.out;
+    if (own) v["lse"] = result.lse;
   };
   p->flops = f.flops(2);
   p->tolerance = 2e-6 * f.spread * f.spread;
@@ -65,7 +76,7 @@ std::unique_ptr<Problem> backward(const Form& f, bool with_reference) {
   const Tensor dqkv = p->output("dqkv", {f.n, 3, f.heads, f.d}, f.dtype);
   attention_forward(target(), qkv, shape.spans, shape.options, out, lse);
   wait();
-  const auto bytes = static_cast<int64_t>(attention_backward_scratch(qkv, shape.spans));
+  const auto bytes = static_cast<int64_t>(attention_backward_scratch(qkv, shape.spans, shape.options));
   const auto scratch = std::make_shared<OwnedTensor>(Shape{bytes}, DType::u8, target().device);
   // NaN, should anyone read it
   edit(*scratch, [](const Tensor& all) { std::ranges::fill(all.span<uint8_t>(), uint8_t{0xFF}); });
@@ -121,12 +132,6 @@ std::unique_ptr<Problem> decode(const DecodeForm& f) {
   return p;
 }
 
-std::vector<Span> equal_spans(int64_t count, int64_t length) {
-  std::vector<Span> spans;
-  for (int64_t i = 0; i < count; ++i) spans.push_back({i * length, length});
-  return spans;
-}
-
 }  // namespace
 
 void add_attention_cases(Table& table) {
@@ -153,15 +158,23 @@ void add_attention_cases(Table& table) {
       add(Purpose::test, {dtype, 20, 2, 16, {}, causal});
       if (f32) add(Purpose::test, {dtype, 300, 1, 64, {{0, 300}}, causal, 0, 4});
     }
+  for (const DType dtype : {DType::bf16, DType::f16})
+    for (const AttentionBackend backend : {AttentionBackend::cudnn, AttentionBackend::cudnn_fast})
+      for (const bool causal : {true, false}) {
+        add(Purpose::test, {dtype, 390, 3, 64, equal_spans(3, 130), causal, 0, 1, backend});
+        add(Purpose::test, {dtype, 64, 2, 40, equal_spans(1, 64), causal, 0, 1, backend});
+      }
   for (const DType dtype : kComputeTypes) {
     add(Purpose::benchmark, {dtype, 4096, 6, 64, equal_spans(16, 256)});
     add(Purpose::benchmark, {dtype, 2048, 12, 64, equal_spans(4, 512)});
     add(Purpose::benchmark, {dtype, 4096, 12, 64, equal_spans(4, 1024)});
   }
-  add(Purpose::gpu_benchmark, {DType::bf16, 16384, 12, 64, equal_spans(16, 1024)});
+  for (const AttentionBackend backend : {AttentionBackend::own, AttentionBackend::cudnn, AttentionBackend::cudnn_fast}) {
+    add(Purpose::gpu_benchmark, {DType::bf16, 16384, 12, 64, equal_spans(16, 1024), true, 0, 1, backend});
+    add(Purpose::gpu_benchmark, {DType::bf16, 16384, 16, 64, equal_spans(32, 512), false, 0, 1, backend});
+    add(Purpose::gpu_benchmark, {DType::bf16, 8192, 32, 128, equal_spans(4, 2048), true, 0, 1, backend});
+  }
   add(Purpose::gpu_benchmark, {DType::bf16, 16384, 12, 64, equal_spans(16, 1024), true, 0.1f});
-  add(Purpose::gpu_benchmark, {DType::bf16, 16384, 16, 64, equal_spans(32, 512), false});
-  add(Purpose::gpu_benchmark, {DType::bf16, 8192, 32, 128, equal_spans(4, 2048)});
   add(Purpose::gpu_benchmark, {DType::f32, 4096, 12, 64, equal_spans(4, 1024)});
   add(Purpose::benchmark, {DType::f32, 2048, 12, 64, equal_spans(4, 512), true, 0.1f});
   add(Purpose::benchmark, {DType::f32, 2048, 12, 64, equal_spans(4, 512), false});

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "triax/base/error.h"
+#include "triax/base/numbers.h"
 #include "triax/kernels/checks.h"
 #include "triax/kernels/cpu/attention.h"
 #include "triax/kernels/dispatch.h"
@@ -61,6 +62,15 @@ void check_lse(const Context& context, std::string_view op, const Tensor& lse, c
   require_contiguous({op, "lse", lse});
 }
 
+// What cuDNN 9.19 asks for on GPUs from sm_80 to sm_100, as tests/kernels/cudnn_attention_test.cpp checks: sums of a query's
+// gradient in f32, or all scores' gradients in 16 bits, with lengths rounded up to tiles of 128; and a number a query.
+size_t library_scratch(const Tensor& qkv, int64_t sequences, AttentionBackend backend) {
+  constexpr int64_t kTile = 128, kOther = 4096;
+  const int64_t heads = sequences * qkv.dim(2), length = qkv.dim(0) / sequences, rounded = round_up(length, kTile);
+  const int64_t of_head = backend == AttentionBackend::cudnn ? 2 * rounded * rounded : 8 * length * qkv.dim(3);
+  return static_cast<size_t>(heads * (of_head + 4 * length) + kOther);
+}
+
 }  // namespace
 
 void attention_forward(const Context& context, const Tensor& qkv, std::span<const Span> spans,
@@ -73,10 +83,33 @@ void attention_forward(const Context& context, const Tensor& qkv, std::span<cons
   dispatch(context, kForward, cpu::attention_forward, &DeviceOperations::attention_forward, qkv, spans, options, out, lse);
 }
 
-size_t attention_backward_scratch(const Tensor& qkv, std::span<const Span> spans) {
+std::vector<Span> equal_spans(int64_t sequences, int64_t length) {
+  std::vector<Span> spans;
+  for (int64_t i = 0; i < sequences; ++i) spans.push_back({i * length, length});
+  return spans;
+}
+
+int64_t equal_sequences(std::span<const Span> spans, int64_t n) {
+  if (spans.empty() || spans[0].length == 0) return 0;
+  int64_t at = 0;
+  for (const Span& span : spans) {
+    if (span.start != at || span.length != spans[0].length) return 0;
+    at += span.length;
+  }
+  return at == n ? static_cast<int64_t>(spans.size()) : 0;
+}
+
+bool attended_by_library(const Tensor& qkv, std::span<const Span> spans, const AttentionOptions& options) {
+  const int64_t d = qkv.dim(3);
+  return options.backend != AttentionBackend::own && qkv.device().kind != Device::Kind::cpu && qkv.dtype() != DType::f32 &&
+         !options.dropout.active() && d % 8 == 0 && d <= 128 && equal_sequences(spans, qkv.dim(0)) > 0;
+}
+
+size_t attention_backward_scratch(const Tensor& qkv, std::span<const Span> spans, const AttentionOptions& options) {
   check(qkv.rank() == 4 && qkv.dim(1) == 3,
         "attention_backward_scratch: qkv must be [n, 3, heads, head dimension], not {}",
         qkv.shape().to_string());
+  if (attended_by_library(qkv, spans, options)) return library_scratch(qkv, equal_sequences(spans, qkv.dim(0)), options.backend);
   if (qkv.device().kind != Device::Kind::cpu) return static_cast<size_t>(qkv.dim(0) * qkv.dim(2)) * sizeof(float);
   return cpu::attention_backward_scratch(qkv, spans);
 }
@@ -95,7 +128,7 @@ void attention_backward(const Context& context, const Tensor& dout, const Tensor
   check_options(kBackward, options, spans, qkv.dim(2));
   require(context, {kBackward, "scratch", scratch}, scratch.shape(), scratch.dtype());
   require_contiguous({kBackward, "scratch", scratch});
-  const size_t needed = attention_backward_scratch(qkv, spans);
+  const size_t needed = attention_backward_scratch(qkv, spans, options);
   check(scratch.bytes() >= needed, "{}: scratch must hold {} bytes, not {}", kBackward, needed,
         scratch.bytes());
   dispatch(context, kBackward, cpu::attention_backward, &DeviceOperations::attention_backward, dout, qkv, out, lse, spans, options, dqkv, scratch);

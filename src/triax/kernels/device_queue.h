@@ -37,11 +37,24 @@ struct Product {
   bool in_float8() const { return a_codes.factor != nullptr; }
 };
 
+// softmax(scale * q k^T) v of sequences of one length, one behind the other, without dropout; see attention_forward(). With
+// dout, its backward.
+struct EqualAttention {
+  int64_t sequences = 0;
+  bool causal = true;
+  bool deterministic = true;
+  float scale = 1;
+  Tensor qkv, out, lse;
+  Tensor dout, dqkv, scratch;
+};
+
 class DeviceQueue {
  public:
   virtual ~DeviceQueue() = default;
   // Queues a product. False: the library has none with this epilogue, and nothing was done.
   virtual bool multiply(const Product& product) = 0;
+  // Queues the attention. Throws Error saying why where the library cannot do it.
+  virtual void attend(const EqualAttention& attention) = 0;
   // The numbers from `at` on in the device's memory, after all that was queued so far.
   virtual void read(const void* at, std::span<double> to) = 0;
   // Waits for all that was queued so far.

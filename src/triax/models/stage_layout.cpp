@@ -145,7 +145,7 @@ StageStash StageModel::allocate_stash(const StageShape& shape, int64_t n, Arena&
     stash.inputs.push_back(shared(i, 2) ? stash.inputs[static_cast<size_t>(i - 2)] : arena.allocate({r, h}, shape.compute_type));
   for (int64_t i = 0; i < layers; ++i)
     stash.blocks.push_back(shared(i, 1) ? stash.blocks[0]
-                                        : TransformerBlock::allocate_stash(shape.config.block(), shape.parallel, shape.recompute,
+                                        : TransformerBlock::allocate_stash(shape.block(), shape.parallel, shape.recompute,
                                                                            shape.compute_type, n, arena));
   if (!shape.part.has_head) return stash;
   if (!shape.config.post_norm) {
@@ -159,7 +159,7 @@ StageStash StageModel::allocate_stash(const StageShape& shape, int64_t n, Arena&
 StageDeferred StageModel::allocate_deferred(const StageShape& shape, int64_t n, Arena& arena) {
   StageDeferred deferred;
   for (int64_t i = 0; i < shape.part.num_layers; ++i)
-    deferred.blocks.push_back(TransformerBlock::allocate_deferred(shape.config.block(), shape.parallel,
+    deferred.blocks.push_back(TransformerBlock::allocate_deferred(shape.block(), shape.parallel,
                                                                   shape.compute_type, n, arena));
   return deferred;
 }
@@ -170,8 +170,8 @@ StageWorkspace StageModel::allocate_workspace(const StageShape& shape, int64_t n
   StageWorkspace w;
   // The head and the blocks are never at work at the same time: their temporaries share memory.
   const size_t begin = arena.mark();
-  w.block = TransformerBlock::allocate_workspace(config.block(), shape.parallel, shape.recompute,
-                                                 shape.compute_type, n, with_backward, arena);
+  w.block = TransformerBlock::allocate_workspace(shape.block(), shape.parallel, shape.recompute,
+                                                 shape.compute_type, n, shape.sequences, with_backward, arena);
   if (!shape.part.has_head) return w;
   const size_t end = arena.mark();
   arena.release(begin);

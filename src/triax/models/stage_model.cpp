@@ -24,7 +24,7 @@ StageModel::StageModel(const StageShape& shape, bool with_gradients, Sharding sh
   shape.config.validate(shape.parallel.size());
   parameters_ = std::make_unique<Parameters>(std::move(layout_.table), shape.compute_type, with_gradients, sharding, shape.device);
   for (int64_t i = 0; i < shape.part.num_layers; ++i)
-    blocks_.emplace_back(shape.config.block(), shape.part.first_layer + i, layout_.blocks[static_cast<size_t>(i)],
+    blocks_.emplace_back(shape.block(), shape.part.first_layer + i, layout_.blocks[static_cast<size_t>(i)],
                          *parameters_, shape.parallel);
 }
 

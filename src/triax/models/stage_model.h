@@ -98,7 +98,13 @@ struct StageShape {
   int64_t sequences = 1;  // of a micro-batch, at most
   BertHeadConfig head = kPretraining;  // of a BERT
   Device device = {};
+  AttentionBackend attention = AttentionBackend::own;
 
+  BlockConfig block() const {
+    BlockConfig block = config.block();
+    block.attention = attention;
+    return block;
+  }
   // A BERT that guesses no tokens: its head does without the token table.
   bool is_encoder() const { return config.is_bert() && head.head != BertHead::pretraining; }
 };

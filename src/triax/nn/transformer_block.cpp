@@ -115,7 +115,7 @@ BlockDeferred TransformerBlock::allocate_deferred(const BlockConfig& config, con
 BlockWorkspace TransformerBlock::allocate_workspace(const BlockConfig& config,
                                                     const TensorParallel& parallel,
                                                     Recompute recompute, DType dtype, int64_t n,
-                                                    bool with_backward, Arena& arena) {
+                                                    int64_t sequences, bool with_backward, Arena& arena) {
   const int64_t h = config.hidden_size, heads = config.num_heads / parallel.size();
   const int64_t f = config.ffn_hidden_size / parallel.size(), r = parallel.residual_rows(n);
   BlockWorkspace w;
@@ -132,8 +132,11 @@ BlockWorkspace TransformerBlock::allocate_workspace(const BlockConfig& config,
     w.ffn = arena.allocate({n, f}, dtype);
     w.attention = arena.allocate({n, heads, config.head_dim()}, dtype);
     w.qkv = arena.allocate({n, 3, heads, config.head_dim()}, dtype);
-    const Span whole_batch{0, n};
-    const auto bytes = attention_backward_scratch(w.qkv, {&whole_batch, 1});
+    // No shorter spans need more: of ours than one of all tokens, of the library's than whole sequences.
+    AttentionOptions options;
+    options.backend = config.attention;
+    const bool own = options.backend == AttentionBackend::own;
+    const auto bytes = attention_backward_scratch(w.qkv, own ? equal_spans(1, n) : equal_spans(sequences, n / sequences), options);
     w.scratch = arena.allocate({static_cast<int64_t>(bytes)}, DType::u8);
   }
   return w;
@@ -163,6 +166,7 @@ AttentionOptions TransformerBlock::attention_options(const TokenLayout& layout) 
   options.head_offset = config_.num_heads / parallel_.size() * parallel_.rank();
   options.total_heads = config_.num_heads;
   options.max_length = layout.max_length;
+  options.backend = config_.attention;
   return options;
 }
 

@@ -38,6 +38,7 @@ struct BlockConfig {
   bool post_norm = false;
   float hidden_dropout = 0, attention_dropout = 0;
   float init_std = 0.02f, output_init_std = 0.02f;
+  AttentionBackend attention = AttentionBackend::own;
 
   int64_t head_dim() const { return hidden_size / num_heads; }
 };
@@ -105,7 +106,7 @@ class TransformerBlock {
   TransformerBlock(const BlockConfig& config, int64_t layer, BlockParameters indices,
                    const Parameters& parameters, const TensorParallel& parallel);
 
-  // What one micro-batch of n tokens keeps (empty tensors with full recomputation), and the
+  // What one micro-batch of n tokens (in so many sequences) keeps (empty tensors with full recomputation), and the
   // temporaries. All work on a measuring arena.
   static BlockStash allocate_stash(const BlockConfig& config, const TensorParallel& parallel,
                                    Recompute recompute, DType dtype, int64_t n, Arena& arena);
@@ -113,8 +114,8 @@ class TransformerBlock {
                                          DType dtype, int64_t n, Arena& arena);
   static BlockWorkspace allocate_workspace(const BlockConfig& config,
                                            const TensorParallel& parallel, Recompute recompute,
-                                           DType dtype, int64_t n, bool with_backward,
-                                           Arena& arena);
+                                           DType dtype, int64_t n, int64_t sequences,
+                                           bool with_backward, Arena& arena);
 
   // Bytes for the operands of any of its products in FP8 (kernels/float8.h), on one of tp_size ranks.
   static size_t float8_bytes(const BlockConfig& config, int tp_size, int64_t n);

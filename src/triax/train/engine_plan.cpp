@@ -61,6 +61,19 @@ void place_anew(Extent& extent, const Extent& wanted, Arena& arena, Allocate&& a
   extent = {extent.begin, extent.end, wanted.tokens, wanted.sequences, wanted.with_backward};
 }
 
+void validate_attention(const EngineConfig& config) {
+  if (config.attention == AttentionBackend::own) return;
+  const BlockConfig block = config.model.block();
+  const auto needs = [](bool there, std::string_view what) {
+    check(there, "train.attention = \"cudnn\" needs {}; \"own\", triax's kernels, does not", what);
+  };
+  needs(config.device.kind != Device::Kind::cpu, "train.device = \"cuda\"");
+  needs(config.compute_type() != DType::f32, "train.precision = \"bf16\", \"fp16\" or \"fp8\"");
+  needs(block.attention_dropout == 0, "model.attention_dropout = 0");
+  needs(block.head_dim() % 8 == 0 && block.head_dim() <= 128, "heads of up to 128 elements, a multiple of 8 (model.hidden_size / model.num_heads)");
+  needs(config.packed_tokens == 0, "micro-batches of sequences of one length");
+}
+
 }  // namespace
 
 void validate(const EngineConfig& config) {
@@ -74,6 +87,7 @@ void validate(const EngineConfig& config) {
         "train.precision = \"tf32\" is a way of GPUs to multiply and needs train.device = \"cuda\"; a CPU has \"fp32\"");
   check(config.precision != Precision::fp8 || config.device.kind != Device::Kind::cpu,
         "train.precision = \"fp8\" is a way of GPUs to multiply and needs train.device = \"cuda\"; a CPU has \"bf16\"");
+  validate_attention(config);
   const ParallelConfig& parallel = config.parallel;
   check(parallel.virtual_pipeline == 1 || parallel.grid.pipeline_parallel > 1,
         "parallel.virtual_pipeline = {} needs parallel.pipeline_parallel > 1: with one stage there is nothing to interleave",
@@ -120,7 +134,7 @@ std::vector<StageShape> chunk_shapes(const EngineConfig& config, const EnginePla
   for (const ChunkPlan& chunk : plan.chunks)
     shapes.push_back({.config = config.model, .part = chunk.part, .parallel = tensor, .recompute = config.recompute,
                       .compute_type = config.compute_type(), .sequences = config.micro_batch_size, .head = config.head,
-                      .device = config.device});
+                      .device = config.device, .attention = config.attention});
   return shapes;
 }
 

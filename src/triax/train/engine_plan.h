@@ -47,6 +47,7 @@ struct EngineConfig {
   int64_t packed_tokens = 0;
   int64_t max_micro_batches = 1;  // in one step, of one pipeline
   Precision precision = Precision::fp32;
+  AttentionBackend attention = AttentionBackend::own;  // on a GPU, of micro-batches that are not packed
   Recompute recompute = Recompute::none;
   int64_t keep_micro_batches = 0;  // so many in flight on a chunk keep everything all the same
   AdamWConfig optimizer;

@@ -86,6 +86,7 @@ EngineConfig RunConfig::engine() const {
           .micro_batch_size = train.micro_batch_size,
           .max_micro_batches = train.global_batch_size / samples_at_a_time(),
           .precision = train.precision,
+          .attention = train.attention,
           .recompute = train.recompute,
           .keep_micro_batches = train.keep_micro_batches,
           .optimizer = {.beta1 = optimizer.beta1,

@@ -21,6 +21,7 @@ struct TrainConfig {
   Precision precision = Precision::fp32;
   double loss_scale = 0, initial_loss_scale = 4294967296.0, min_loss_scale = 1;
   int64_t loss_scale_window = 1000, loss_scale_hysteresis = 2;
+  AttentionBackend attention = AttentionBackend::own;
   Recompute recompute = Recompute::none;
   int64_t keep_micro_batches = 0;
   int64_t seed = 1234;
@@ -44,6 +45,8 @@ struct TrainConfig {
       "state are kept in fp32; tf32: all in fp32, and products on a GPU round their operands to 10 bits; fp8: bf16, and the "
       "linear layers on a GPU (Ada, Hopper) multiply in 8 bits",
       {"fp32", "bf16", "fp16", "tf32", "fp8"});
+    v("attention", attention, "on a GPU: triax's kernels, or cuDNN's, for sequences of one length (cudnn_fast: sums in any order, so that "
+      "runs differ in the last bits; less memory)", {"own", "cudnn", "cudnn_fast"});
     v("loss_scale", loss_scale, "fp16: the loss is multiplied by this before backward; 0: by a scale that adapts").at_least(0);
     v("initial_loss_scale", initial_loss_scale, "fp16: the scale of the first step").at_least(1);
     v("loss_scale_window", loss_scale_window, "fp16: steps without overflow after which the scale doubles").at_least(1);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "triax/kernel_cases/reference.h"
+#include "triax/kernels/attention.h"
 #include "triax/kernels/cuda/operations.h"
 #include "triax/kernels/elementwise.h"
 #include "triax/kernels/linear.h"
@@ -49,6 +50,21 @@ class HostQueue : public DeviceQueue {
     }
     return true;
   }
+  // By the CPU's, a sequence at a time, with lse in the library's order: that of a batch of one.
+  void attend(const EqualAttention& attention) override {
+    const int64_t n = attention.qkv.dim(0) / attention.sequences, heads = attention.qkv.dim(2);
+    const Span whole{0, n};
+    const AttentionOptions options{.causal = attention.causal, .scale = attention.scale, .dropout = {}};
+    for (int64_t i = 0; i < attention.sequences; ++i) {
+      const auto rows = [&](const Tensor& x) { return vector_on_cpu(x).narrow(0, i * n, n); };
+      const Tensor lse = vector_on_cpu(attention.lse).reshape({attention.sequences, heads, n}).narrow(0, i, 1).reshape({heads, n});
+      if (attention.dout.defined())
+        attention_backward({}, rows(attention.dout), rows(attention.qkv), rows(attention.out), lse, {&whole, 1}, options,
+                           rows(attention.dqkv), backward_scratch(rows(attention.qkv), whole));
+      else
+        attention_forward({}, rows(attention.qkv), {&whole, 1}, options, rows(attention.out), lse);
+    }
+  }
   void read(const void* at, std::span<double> to) override {
     std::copy_n(static_cast<const double*>(at), to.size(), to.begin());
   }
@@ -64,7 +80,13 @@ class HostQueue : public DeviceQueue {
     return true;
   }
 
-  Buffer buffer_;
+  Tensor backward_scratch(const Tensor& qkv, const Span& span) {
+    const size_t bytes = attention_backward_scratch(qkv, {&span, 1});
+    if (attention_scratch_.bytes() < bytes) attention_scratch_ = Buffer(bytes);
+    return {attention_scratch_.data(), {static_cast<int64_t>(bytes)}, DType::u8};
+  }
+
+  Buffer buffer_, attention_scratch_;
   bool fuses_;
 };
 

@@ -61,10 +61,20 @@ std::vector<Span> gaps_between(std::span<const Span> spans, int64_t n) {
   return gaps;
 }
 
+EqualAttention equal_attention(const Tensor& qkv, std::span<const Span> spans, const AttentionOptions& options, const Tensor& out,
+                               const Tensor& lse) {
+  return {.sequences = equal_sequences(spans, qkv.dim(0)),
+          .causal = options.causal,
+          .deterministic = options.backend == AttentionBackend::cudnn,
+          .scale = options.scale,
+          .qkv = qkv, .out = out, .lse = lse, .dout = {}, .dqkv = {}, .scratch = {}};
+}
+
 }  // namespace
 
 void attention_forward(const Context& context, const Tensor& qkv, std::span<const Span> spans, const AttentionOptions& options,
                        const Tensor& out, const Tensor& lse) {
+  if (attended_by_library(qkv, spans, options)) return context.queue->attend(equal_attention(qkv, spans, options, out, lse));
   Attention a = attention_of(context, "attention_forward", qkv, options, {&qkv, &out});
   a.out = out.raw();
   a.lse = lse.data<float>();
@@ -76,6 +86,11 @@ void attention_forward(const Context& context, const Tensor& qkv, std::span<cons
 void attention_backward(const Context& context, const Tensor& dout, const Tensor& qkv, const Tensor& out, const Tensor& lse,
                         std::span<const Span> spans, const AttentionOptions& options, const Tensor& dqkv,
                         const Tensor& scratch) {
+  if (attended_by_library(qkv, spans, options)) {
+    EqualAttention attention = equal_attention(qkv, spans, options, out, lse);
+    attention.dout = dout, attention.dqkv = dqkv, attention.scratch = scratch;
+    return context.queue->attend(attention);
+  }
   Attention a = attention_of(context, "attention_backward", qkv, options, {&qkv, &out, &dout, &dqkv});
   a.out = out.raw();
   a.dout = dout.raw();

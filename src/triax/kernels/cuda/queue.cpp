@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "triax/base/error.h"
+#include "triax/kernels/cuda/cudnn_attention.h"
 #include "triax/kernels/cuda/operations.h"
 #include "triax/tensor/device.h"
 
@@ -104,6 +105,9 @@ class Queue : public DeviceQueue {
     has_float8 = 10 * gpu.major + gpu.minor >= 89;
   }
   ~Queue() override {
+#ifdef TRIAX_CUDNN
+    attention_.reset();  // before its stream
+#endif
     for (auto& [key, plan] : plans_) destroy(plan);
     library_.cublasLtDestroy(handle_);
     cudaFreeHost(numbers_);
@@ -151,6 +155,15 @@ class Queue : public DeviceQueue {
                     "a product");
     if (sums_bias) operations->add_scaled(context(), 1.0f, sums, p.bias);  // the library does not add
     return true;
+  }
+
+  void attend(const EqualAttention& attention) override {
+#ifdef TRIAX_CUDNN
+    if (!attention_) attention_ = std::make_unique<CudnnAttention>(stream);
+    attention_->run(attention, scratch, scratch_bytes);
+#else
+    fail("this build of triax has no cuDNN (cudnn.h was not found beside the CUDA toolkit); use train.attention = \"own\"");
+#endif
   }
 
  private:
@@ -276,6 +289,9 @@ class Queue : public DeviceQueue {
   double* numbers_ = nullptr;  // pinned
   cublasLtHandle_t handle_ = nullptr;
   std::map<Key, Plan> plans_;
+#ifdef TRIAX_CUDNN
+  std::unique_ptr<CudnnAttention> attention_;  // when first wanted
+#endif
 };
 
 }  // namespace
