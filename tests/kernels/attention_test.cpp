@@ -151,9 +151,14 @@ TEST(Attention, RefusesWhatDoesNotFit) {
   EXPECT_NE(backward.find("scratch must hold"), std::string::npos) << backward;
 
   const OwnedTensor q({1, 2, 4}, DType::f32), cache({1, 8, 2, 4}, DType::f32);
-  const std::vector<int64_t> lengths = {9};
-  const auto decode = message_of([&] { attention_decode({}, q, cache, cache, lengths, 1, q); });
-  EXPECT_NE(decode.find("must lie in [1, 8], not 9"), std::string::npos) << decode;
+  const OwnedTensor lengths({1}, DType::i32);
+  const auto decode = [&](int32_t length, int64_t longest) {
+    lengths.span<int32_t>()[0] = length;
+    return message_of([&] { attention_decode({}, q, cache, cache, lengths, longest, 1, q); });
+  };
+  EXPECT_NE(decode(9, 9).find("longest must lie in [1, 8], not 9"), std::string::npos);
+  EXPECT_NE(decode(5, 4).find("a length must lie in [1, 4], not 5"), std::string::npos);
+  EXPECT_EQ(decode(4, 4), "no error");
 }
 
 TEST(CrossEntropy, KeepsNaNAndInfinity) {

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 
 #include "triax/base/error.h"
+#include "triax/comm/nccl_communicator.h"
 #include "triax/pipeline/schedule_properties.h"
 
 namespace triax {
@@ -161,6 +163,27 @@ TEST(Schedule, NothingIsSentOnOneRank) {
 TEST(Schedule, TagsStayWithinWhatMpiOffers) {
   const PipelineShape shape{2, 4, 5000};
   EXPECT_NO_THROW(verify(schedules(ScheduleKind::interleaved_1f1b, shape), shape));
+}
+
+// NCCL's links have no tags: each must get its messages in the order in which they are sent.
+TEST(Schedule, MessagesOfALinkAreReceivedInTheirOrder) {
+  for_every_shape([](ScheduleKind kind, const PipelineShape& shape) {
+    const int p = shape.pipeline_parallel;
+    if (p == 1) return;
+    std::map<MessageLink, std::vector<int>> sent, received;  // tags
+    for (const MessageLink& link : message_links(p)) sent[link], received[link];
+    ASSERT_EQ(sent.size(), 2 * static_cast<size_t>(p));
+    for (int rank = 0; rank < p; ++rank)
+      for (const Action& action : schedule(kind, shape, rank)) {
+        const bool sends = action.kind == ActionKind::start_send;
+        if (!sends && action.kind != ActionKind::start_receive) continue;
+        auto& tags = sends ? sent : received;
+        const MessageLink link{sends ? rank : action.peer, sends ? action.peer : rank, action.tag % 2};
+        ASSERT_TRUE(tags.contains(link)) << text(kind, shape);
+        tags[link].push_back(action.tag);
+      }
+    EXPECT_EQ(sent, received) << text(kind, shape);
+  });
 }
 
 TEST(Schedule, ImpossibleShapesAreRefusedWithWhatWouldDo) {

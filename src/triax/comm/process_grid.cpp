@@ -103,7 +103,7 @@ void ProcessGrid::use_nccl(Device device) {
         "parallel.nccl = true needs a GPU for each of the {} ranks of a machine, and this one has {}; set it to false, so that "
         "ranks can share GPUs", world_->local_size(), find_gpus().gpus.size());
   for (auto* group : {&tensor_, &pipeline_, &data_, &model_, &embedding_})
-    if (*group && (*group)->size() > 1) *group = make_nccl_communicator(std::move(*group), device);
+    if (*group && (*group)->size() > 1) *group = make_nccl_communicator(std::move(*group), device, group == &pipeline_);
 }
 
 void ProcessGrid::meter(Trace* trace) {

@@ -5,6 +5,8 @@
 #include <memory>
 
 #include "triax/base/error.h"
+#include "triax/base/numbers.h"
+#include "triax/kernels/device_queue.h"
 #include "triax/kernels/elementwise.h"
 #include "triax/kernels/embedding.h"
 #include "triax/tensor/device.h"
@@ -13,6 +15,7 @@ namespace triax {
 namespace {
 
 constexpr int64_t kPrefillTokens = 4096;  // prompts read in one pass, unless one alone is longer
+constexpr int64_t kSameWork = 256;        // tokens that texts grow by before their attention is divided anew
 
 // One sequence in the making.
 struct Sequence {
@@ -56,6 +59,7 @@ class KeyValueCache {
 // The tokens of a pass.
 struct PassTokens {
   std::vector<int32_t> tokens, positions, slots;  // slots: where each one's keys and values go
+  std::vector<int32_t> lengths;                   // of a pass of one token a sequence: its place in the text, from 1 on
 };
 
 // The model's temporaries for passes of up to n tokens.
@@ -68,26 +72,31 @@ class Pass {
     allocate(n, *arena_);
   }
 
-  // Runs the layers over tokens at positions, keeping their keys and values. attend(layer, stash, free) fills
+  // The tokens that run() is about, which queues operations only.
+  void load(const PassTokens& tokens) {
+    batch_.tokens = upload(tokens.tokens, tokens_);
+    batch_.positions = upload(tokens.positions, positions_);
+    batch_.layout.training = false;
+    loaded_slots_ = upload(tokens.slots, slots_);
+    if (!tokens.lengths.empty()) upload(tokens.lengths, lengths_);
+  }
+  const Tensor& lengths() const { return lengths_; }
+
+  // Runs the layers over the tokens, keeping their keys and values. attend(layer, stash, free) fills
   // stash.attention from stash.qkv; `free` [n, h] is memory it may use. Returns the last layer's output [n, h].
   template <typename Attend>
-  Tensor run(const PassTokens& tokens, const KeyValueCache& cache, Attend&& attend) {
-    const auto n = static_cast<int64_t>(tokens.tokens.size());
-    MicroBatch batch;
-    batch.tokens = upload(tokens.tokens, tokens_);
-    batch.positions = upload(tokens.positions, positions_);
-    batch.layout.training = false;
-    const Tensor slots = upload(tokens.slots, slots_);
+  Tensor run(const KeyValueCache& cache, Attend&& attend) {
+    const int64_t n = batch_.tokens.dim(0);
     StageWorkspace workspace;
     workspace.block = first_rows(workspace_, n);
     const BlockStash& stash = workspace.block.recomputed;
     Tensor x = hidden_[0].narrow(0, 0, n), y = hidden_[1].narrow(0, 0, n);
-    model_.embed(context_, batch, {}, workspace, x);
+    model_.embed(context_, batch_, {}, workspace, x);
     for (int64_t layer = 0; layer < model_.part().num_layers; ++layer) {
       model_.block(layer).project_qkv(context_, x, stash, workspace.block);
-      cache.store(context_, static_cast<size_t>(layer), stash.qkv, slots);
+      cache.store(context_, static_cast<size_t>(layer), stash.qkv, loaded_slots_);
       attend(static_cast<size_t>(layer), stash, workspace.block.partial);
-      model_.block(layer).finish(context_, batch.layout, x, stash, workspace.block, y);
+      model_.block(layer).finish(context_, batch_.layout, x, stash, workspace.block, y);
       std::swap(x, y);
     }
     return x;
@@ -114,7 +123,7 @@ class Pass {
     const DType dtype = model_.parameters().compute_type();
     workspace_ = TransformerBlock::allocate_workspace(config.block(), {}, Recompute::full, dtype, n, 1, false, arena);
     for (Tensor& x : hidden_) x = arena.allocate({n, config.hidden_size}, dtype);
-    for (Tensor* ids : {&tokens_, &positions_, &slots_}) *ids = arena.allocate({n}, DType::i32);
+    for (Tensor* ids : {&tokens_, &positions_, &slots_, &lengths_}) *ids = arena.allocate({n}, DType::i32);
   }
   static BlockWorkspace first_rows(const BlockWorkspace& w, int64_t n) {
     const auto head = [n](const Tensor& x) { return x.narrow(0, 0, n); };
@@ -142,7 +151,9 @@ class Pass {
   std::unique_ptr<Arena> arena_;
   BlockWorkspace workspace_;
   Tensor hidden_[2];
-  Tensor tokens_, positions_, slots_;
+  Tensor tokens_, positions_, slots_, lengths_;
+  MicroBatch batch_;
+  Tensor loaded_slots_;
 };
 
 // Logits of rows of the last layer's output, in f32 and in the host's memory.
@@ -277,7 +288,8 @@ class Run {
     }
     AttentionOptions attention;
     attention.scale = scale_;
-    const Tensor hidden = pass.run(packed, cache, [&](size_t, const BlockStash& stash, const Tensor&) {
+    pass.load(packed);
+    const Tensor hidden = pass.run(cache, [&](size_t, const BlockStash& stash, const Tensor&) {
       attention_forward(context_, stash.qkv, spans, attention, stash.attention, stash.lse);
     });
     draw(pass, hidden, sequences, last);
@@ -289,26 +301,36 @@ class Run {
   void grow(const KeyValueCache& cache) {
     const size_t count = sequences_.size();
     Pass pass(model_, context_, static_cast<int64_t>(count));
-    PassTokens newest{std::vector<int32_t>(count), std::vector<int32_t>(count), std::vector<int32_t>(count)};
-    std::vector<int64_t> lengths(count);
+    PassTokens newest{std::vector<int32_t>(count), std::vector<int32_t>(count), std::vector<int32_t>(count), std::vector<int32_t>(count)};
+    int64_t longest = 0;
+    std::unique_ptr<RepeatedWork> step;
+    Tensor hidden;
     while (std::ranges::any_of(sequences_, [](const Sequence& s) { return !s.done; })) {
       std::vector<size_t> growing;
       std::vector<int32_t> rows;
       for (size_t i = 0; i < count; ++i) {
+        const int64_t length = std::min(static_cast<int64_t>(sequences_[i].tokens.size()), cache.max_length());
         newest.tokens[i] = sequences_[i].tokens.back();
-        lengths[i] = std::min(static_cast<int64_t>(sequences_[i].tokens.size()), cache.max_length());
-        newest.positions[i] = static_cast<int32_t>(lengths[i] - 1);
-        newest.slots[i] = cache.slot(static_cast<int64_t>(i), lengths[i] - 1);
+        newest.lengths[i] = static_cast<int32_t>(length);
+        newest.positions[i] = static_cast<int32_t>(length - 1);
+        newest.slots[i] = cache.slot(static_cast<int64_t>(i), length - 1);
         if (!sequences_[i].done) growing.push_back(i), rows.push_back(static_cast<int32_t>(i));
       }
-      const Tensor hidden = pass.run(newest, cache, [&](size_t layer, const BlockStash& stash, const Tensor& free) {
-        const int64_t n = free.dim(0), h = free.dim(1);
-        convert(context_, stash.qkv.reshape({n, 3 * h}).narrow(1, 0, h), free);
-        attention_decode(context_, free.reshape(stash.attention.shape()), cache.keys(layer), cache.values(layer), lengths,
-                         scale_, stash.attention);
-      });
+      pass.load(newest);
+      // The same work until the texts have outgrown it.
+      const int64_t most = std::min(round_up(std::ranges::max(newest.lengths), kSameWork), cache.max_length());
+      if (most != std::exchange(longest, most)) step = repeated_work(context_);
+      step->run([&] { hidden = pass.run(cache, [&](size_t layer, const BlockStash& stash, const Tensor& free) { decode(pass, cache, longest, layer, stash, free); }); });
       draw(pass, hidden, growing, rows);
     }
+  }
+
+  // `free` [n, h] for the queries, which attention wants by themselves.
+  void decode(const Pass& pass, const KeyValueCache& cache, int64_t longest, size_t layer, const BlockStash& stash, const Tensor& free) const {
+    const int64_t n = free.dim(0), h = free.dim(1);
+    convert(context_, stash.qkv.reshape({n, 3 * h}).narrow(1, 0, h), free);
+    attention_decode(context_, free.reshape(stash.attention.shape()), cache.keys(layer), cache.values(layer), pass.lengths(), longest,
+                     scale_, stash.attention);
   }
 
   // Draws the next token of some sequences, each from its row of the last layer's output.

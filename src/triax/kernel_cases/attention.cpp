@@ -108,7 +108,10 @@ std::unique_ptr<Problem> decode(const DecodeForm& f) {
   const Tensor v = p->input("v", {f.b, f.most, f.heads, f.d}, f.dtype);
   const Tensor out = p->output("out", {f.b, f.heads, f.d}, f.dtype);
   const float scale = 1 / std::sqrt(static_cast<float>(f.d));
-  p->run = [=](const Context& context) { attention_decode(context, q, k, v, f.lengths, scale, out); };
+  const auto lengths = std::make_shared<OwnedTensor>(Shape{f.b}, DType::i32, target().device);
+  edit(*lengths, [&](const Tensor& all) { std::ranges::copy(f.lengths, all.data<int32_t>()); });
+  const int64_t longest = *std::ranges::max_element(f.lengths);
+  p->run = [=](const Context& context) { attention_decode(context, q, k, v, *lengths, longest, scale, out); };
   p->reference = [=](Values& values) {
     const Vector &vq = values["q"], &vk = values["k"], &vv = values["v"];
     for (int64_t s = 0; s < f.b; ++s)

@@ -134,9 +134,8 @@ void attention_backward(const Context& context, const Tensor& dout, const Tensor
   dispatch(context, kBackward, cpu::attention_backward, &DeviceOperations::attention_backward, dout, qkv, out, lse, spans, options, dqkv, scratch);
 }
 
-void attention_decode(const Context& context, const Tensor& q, const Tensor& k_cache,
-                      const Tensor& v_cache, std::span<const int64_t> lengths, float scale,
-                      const Tensor& out) {
+void attention_decode(const Context& context, const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, const Tensor& lengths,
+                      int64_t longest, float scale, const Tensor& out) {
   require_compute_type({kDecode, "q", q});
   check(q.rank() == 3, "{}: q must be [b, heads, head dimension], not {}", kDecode,
         q.shape().to_string());
@@ -147,16 +146,16 @@ void attention_decode(const Context& context, const Tensor& q, const Tensor& k_c
   require(context, {kDecode, "q", q}, q.shape(), q.dtype());
   require(context, {kDecode, "k_cache", k_cache}, cache, q.dtype());
   require(context, {kDecode, "v_cache", v_cache}, cache, q.dtype());
+  require(context, {kDecode, "lengths", lengths}, {b}, DType::i32);
   require(context, {kDecode, "out", out}, q.shape(), q.dtype());
   for (const Argument& argument : {Argument{kDecode, "q", q}, {kDecode, "k_cache", k_cache},
-                                   {kDecode, "v_cache", v_cache}, {kDecode, "out", out}})
+                                   {kDecode, "v_cache", v_cache}, {kDecode, "lengths", lengths}, {kDecode, "out", out}})
     require_contiguous(argument);
-  check(static_cast<int64_t>(lengths.size()) == b, "{}: {} lengths were given for {} sequences", kDecode,
-        lengths.size(), b);
-  for (const int64_t length : lengths)
-    check(length >= 1 && length <= most, "{}: a length must lie in [1, {}], not {}", kDecode, most,
-          length);
-  dispatch(context, kDecode, cpu::attention_decode, &DeviceOperations::attention_decode, q, k_cache, v_cache, lengths, scale, out);
+  check(longest >= 1 && longest <= most, "{}: longest must lie in [1, {}], not {}", kDecode, most, longest);
+  if (context.device.on_host())
+    for (const int32_t length : lengths.span<int32_t>())
+      check(length >= 1 && length <= longest, "{}: a length must lie in [1, {}], not {}", kDecode, longest, length);
+  dispatch(context, kDecode, cpu::attention_decode, &DeviceOperations::attention_decode, q, k_cache, v_cache, lengths, longest, scale, out);
 }
 
 }  // namespace triax

@@ -56,10 +56,9 @@ void attention_backward(const Context& context, const Tensor& dout, const Tensor
                         const AttentionOptions& options, const Tensor& dqkv,
                         const Tensor& scratch);
 
-// Generation: one new query per sequence against its cache. q [b, a, d]; k_cache, v_cache
-// [b, max_s, a, d]; lengths[i] keys of sequence i are valid (the newest included); out [b, a, d].
-void attention_decode(const Context& context, const Tensor& q, const Tensor& k_cache,
-                      const Tensor& v_cache, std::span<const int64_t> lengths, float scale,
-                      const Tensor& out);
+// Generation: one new query per sequence against its cache. q [b, a, d]; k_cache, v_cache [b, max_s, a, d]; lengths i32 [b]:
+// so many keys of a sequence are valid (the newest included), `longest` at most; out [b, a, d].
+void attention_decode(const Context& context, const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, const Tensor& lengths,
+                      int64_t longest, float scale, const Tensor& out);
 
 }  // namespace triax

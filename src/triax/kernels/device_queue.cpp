@@ -24,6 +24,10 @@ std::unique_ptr<DeviceQueue> make_queue(Device device) {
 }
 #endif
 
+std::unique_ptr<RepeatedWork> repeated_work(const Context& context) {
+  return context.queue ? context.queue->repeated() : std::make_unique<RepeatedWork>();
+}
+
 std::unique_ptr<DeviceQueue> make_queue(Device device, std::string_view option, std::string_view cpu_option) {
   if (device.kind == Device::Kind::cuda)
     if (const GpuList list = find_gpus(); list.gpus.empty())

@@ -2,6 +2,7 @@
 // other, memory for what they keep in between, and matrix products, which a library does.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -48,6 +49,14 @@ struct EqualAttention {
   Tensor dout, dqkv, scratch;
 };
 
+// Work that is queued again and again: the same operations each time, in the same memory, where what differs is kept.
+class RepeatedWork {
+ public:
+  virtual ~RepeatedWork() = default;
+  // Queues what `work` queues, which must neither wait nor copy. It need not be called each time.
+  virtual void run(const std::function<void()>& work) { work(); }
+};
+
 class DeviceQueue {
  public:
   virtual ~DeviceQueue() = default;
@@ -55,6 +64,8 @@ class DeviceQueue {
   virtual bool multiply(const Product& product) = 0;
   // Queues the attention. Throws Error saying why where the library cannot do it.
   virtual void attend(const EqualAttention& attention) = 0;
+  // Recorded after its first time, and replayed, where the device can.
+  virtual std::unique_ptr<RepeatedWork> repeated() { return std::make_unique<RepeatedWork>(); }
   // The numbers from `at` on in the device's memory, after all that was queued so far.
   virtual void read(const void* at, std::span<double> to) = 0;
   // Waits for all that was queued so far.
@@ -77,6 +88,7 @@ class DeviceQueue {
   Context context() { return {.device = device, .queue = this}; }
 };
 
+std::unique_ptr<RepeatedWork> repeated_work(const Context& context);
 // Bytes that a queue takes on its device.
 size_t queue_bytes(Device device);
 // None for a CPU. Throws Error saying why where the device cannot be had.

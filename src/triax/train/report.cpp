@@ -5,90 +5,27 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <map>
 #include <set>
 
 #include "triax/base/error.h"
 #include "triax/base/file.h"
 #include "triax/base/text.h"
-#include "triax/html/chart.h"
 #include "triax/html/page.h"
 #include "triax/train/console.h"
+#include "triax/train/report_curves.h"
 #include "triax/train/report_pipeline.h"
+#include "triax/train/run_figures.h"
 
 namespace triax {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr size_t kSampleSteps = 12;  // older samples are left to samples.jsonl
 
 std::string h(std::string_view text) {
   return escape_html(text);
-}
-
-// ---- numbers of a run ---------------------------------------------------------------------------
-
-using StepValue = double StepMetrics::*;
-
-std::vector<double> column(const RunRecord& run, StepValue value) {
-  std::vector<double> out;
-  for (const StepMetrics& m : run.metrics.train) out.push_back(m.*value);
-  return out;
-}
-
-// The middle value of those that are positive; NaN without any. The first steps, which also warm up
-// caches, do not pull it.
-double median(std::vector<double> values) {
-  std::erase_if(values, [](double v) { return !std::isfinite(v) || v <= 0; });
-  if (values.empty()) return kNone;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-double smoothing_window(const RunRecord& run) {
-  return std::clamp(static_cast<double>(run.metrics.train.size()) / 20, 1.0, 100.0);
-}
-
-double final_train_loss(const RunRecord& run) {
-  const std::vector<double> loss = smoothed(column(run, &StepMetrics::loss), smoothing_window(run));
-  return loss.empty() ? kNone : loss.back();
-}
-
-const ValidationMetrics* best_validation(const RunRecord& run) {
-  const ValidationMetrics* best = nullptr;
-  for (const ValidationMetrics& m : run.metrics.validation) {
-    if (std::isfinite(m.loss) && (!best || m.loss < best->loss)) best = &m;
-  }
-  return best;
-}
-
-int64_t last_step(const RunRecord& run) {
-  int64_t step = run.metrics.train.empty() ? 0 : run.metrics.train.back().step;
-  if (!run.metrics.validation.empty()) step = std::max(step, run.metrics.validation.back().step);
-  return step;
-}
-
-// Time in steps: those between two lines are taken to be as long as the one that was logged.
-double training_seconds(const RunRecord& run) {
-  double seconds = 0;
-  int64_t before = 0;
-  for (const StepMetrics& m : run.metrics.train) {
-    if (std::isfinite(m.step_seconds))
-      seconds += m.step_seconds * static_cast<double>(std::max<int64_t>(m.step - before, 1));
-    before = m.step;
-  }
-  return seconds;
-}
-
-std::string fact(const RunRecord& run, std::string_view name) {
-  for (const auto& [key, value] : run.environment) {
-    if (key == name) return value;
-  }
-  return {};
 }
 
 std::string rate(double value) {
@@ -114,7 +51,7 @@ struct KeyFact {
 std::vector<KeyFact> key_facts(const RunRecord& run) {
   std::vector<KeyFact> facts;
   const std::vector<StepMetrics>& train = run.metrics.train;
-  if (const std::string parameters = fact(run, "parameters"); !parameters.empty()) {
+  if (const std::string parameters = environment_fact(run, "parameters"); !parameters.empty()) {
     facts.push_back({"Parameters", count_text(parameters), ""});
   }
   const int64_t total = train.empty() ? 0 : train.back().total_steps;
@@ -191,158 +128,7 @@ std::string facts_table(std::span<const RunRecord> runs) {
   return out + "</table></div>\n";
 }
 
-// ---- charts -------------------------------------------------------------------------------------
-
-// What the x axis counts: steps; tokens where runs with different batches are compared.
-struct XAxis {
-  std::string label = "step";
-  bool tokens = false;
-  template <class Metrics>
-  double of(const Metrics& m) const {
-    return static_cast<double>(tokens ? m.consumed_tokens : m.step);
-  }
-};
-
-XAxis choose_x(std::span<const RunRecord> runs) {
-  std::set<int64_t> tokens_per_step;
-  for (const RunRecord& run : runs) {
-    if (run.metrics.train.empty() || run.metrics.train.back().consumed_tokens <= 0) return {};
-    const StepMetrics& last = run.metrics.train.back();
-    tokens_per_step.insert(last.consumed_tokens / std::max<int64_t>(last.step, 1));
-  }
-  return tokens_per_step.size() > 1 ? XAxis{"tokens", true} : XAxis{};
-}
-
-Series train_series(const RunRecord& run, const XAxis& x, std::vector<double> values,
-                    const std::string& name, int colour) {
-  Series series{name, {}, std::move(values), colour, false, false, false};
-  for (const StepMetrics& m : run.metrics.train) series.x.push_back(x.of(m));
-  return series;
-}
-
-Series validation_series(const RunRecord& run, const XAxis& x, const std::string& name, int colour,
-                         bool dashed) {
-  Series series{name, {}, {}, colour, false, dashed, run.metrics.validation.size() <= 60};
-  for (const ValidationMetrics& m : run.metrics.validation) {
-    series.x.push_back(x.of(m));
-    series.y.push_back(m.loss);
-  }
-  return series;
-}
-
-Chart loss_chart(std::span<const RunRecord> runs, const XAxis& x) {
-  Chart chart;
-  chart.title = "Loss";
-  chart.x_label = x.label;
-  chart.y_label = "cross-entropy per token, nats";
-  const bool single = runs.size() == 1;
-  for (size_t i = 0; i < runs.size(); ++i) {
-    const RunRecord& run = runs[i];
-    const int colour = static_cast<int>(i % 8);
-    const std::vector<double> loss = column(run, &StepMetrics::loss);
-    const double window = smoothing_window(run);
-    if (single && window > 1) {
-      chart.series.push_back(train_series(run, x, loss, "training, each step", colour));
-      chart.series.back().faint = true;
-    }
-    chart.series.push_back(
-        train_series(run, x, smoothed(loss, window),
-                     single ? (window > 1 ? "training, smoothed" : "training") : run.name, colour));
-    if (run.metrics.validation.empty()) continue;
-    chart.series.push_back(validation_series(
-        run, x, single ? "validation" : run.name + ", validation", single ? 1 : colour, !single));
-  }
-  return chart;
-}
-
-std::string loss_section(std::span<const RunRecord> runs, const XAxis& x) {
-  const Chart whole = loss_chart(runs, x);
-  Chart logarithmic = whole, end = whole;
-  logarithmic.log_x = logarithmic.log_y = true;
-  double last = 0;
-  for (const Series& s : whole.series) last = std::max(last, s.x.empty() ? 0 : s.x.back());
-  for (Series& s : end.series) {
-    const auto cut = std::lower_bound(s.x.begin(), s.x.end(), last / 2) - s.x.begin();
-    s.x.erase(s.x.begin(), s.x.begin() + cut);
-    s.y.erase(s.y.begin(), s.y.begin() + cut);
-  }
-  // Radio buttons and a rule of the style sheet: the views change without a script.
-  return "<div class=\"switch\"><input type=\"radio\" name=\"loss\" id=\"loss-whole\" checked>"
-         "<input type=\"radio\" name=\"loss\" id=\"loss-log\"><input type=\"radio\" name=\"loss\" "
-         "id=\"loss-end\">"
-         "<span class=\"tabs\"><label for=\"loss-whole\">linear</label><label "
-         "for=\"loss-log\">log–log</label>"
-         "<label for=\"loss-end\">second half</label></span>\n" +
-         draw_svg(whole) + draw_svg(logarithmic) + draw_svg(end) + "</div>\n";
-}
-
-// A small chart of one value over all runs; empty if no run has it.
-std::string small_chart(std::span<const RunRecord> runs, const XAxis& x, const char* title,
-                        const char* unit, bool smooth, double factor,
-                        const std::function<double(const StepMetrics&)>& value) {
-  Chart chart;
-  chart.title = title;
-  chart.x_label = x.label;
-  chart.y_label = unit;
-  chart.from_zero = true;
-  chart.width = 520, chart.height = 250;
-  bool any = false;
-  for (size_t i = 0; i < runs.size(); ++i) {
-    std::vector<double> values;
-    for (const StepMetrics& m : runs[i].metrics.train) values.push_back(value(m) * factor);
-    any = any || std::any_of(values.begin(), values.end(),
-                             [](double v) { return std::isfinite(v) && v != 0; });
-    const int colour = static_cast<int>(i % 8);
-    const double window = smooth ? smoothing_window(runs[i]) : 1;
-    chart.series.push_back(train_series(runs[i], x, smoothed(values, window),
-                                        runs.size() == 1 ? title : runs[i].name, colour));
-    if (window == 1) continue;
-    chart.series.push_back(train_series(runs[i], x, std::move(values), "", colour));
-    chart.series.back().faint = true;
-  }
-  return any ? draw_svg(chart) : std::string();
-}
-
-std::string extra_charts(std::span<const RunRecord> runs, const XAxis& x) {
-  std::set<std::string> names;
-  for (const RunRecord& run : runs) {
-    for (const StepMetrics& m : run.metrics.train) {
-      for (const auto& [name, unused] : m.extra) names.insert(name);
-    }
-  }
-  std::string out;
-  for (const std::string& name : names) {
-    out += small_chart(runs, x, name.c_str(), "", true, 1, [&](const StepMetrics& m) {
-      for (const auto& [key, value] : m.extra) {
-        if (key == name) return value;
-      }
-      return kNone;
-    });
-  }
-  return out;
-}
-
-std::string charts(std::span<const RunRecord> runs) {
-  const XAxis x = choose_x(runs);
-  std::string small = small_chart(runs, x, "Learning rate", "", false, 1,
-                                  [](const StepMetrics& m) { return m.learning_rate; });
-  small += small_chart(runs, x, "Gradient norm", "L2, before clipping", true, 1,
-                       [](const StepMetrics& m) { return m.gradient_norm; });
-  small += small_chart(runs, x, "Throughput", "tokens per second", true, 1,
-                       [](const StepMetrics& m) { return m.tokens_per_second; });
-  small += small_chart(runs, x, "Model FLOP utilisation", "% of the measured peak", true, 100,
-                       [](const StepMetrics& m) { return m.mfu; });
-  small += small_chart(runs, x, "Loss scale", "", false, 1,
-                       [](const StepMetrics& m) { return m.loss_scale; });
-  small += small_chart(runs, x, "GPU power", "W", true, 1, [](const StepMetrics& m) { return m.gpu ? m.gpu->power_watts : kNone; });
-  small += small_chart(runs, x, "GPU temperature", "degrees Celsius", true, 1,
-                       [](const StepMetrics& m) { return m.gpu ? m.gpu->temperature : kNone; });
-  return "<h2>Curves</h2>\n" + loss_section(runs, x) + "<div class=\"grid2\">\n" + small +
-         extra_charts(runs, x) + "</div>\n";
-}
-
-// ---- the other sections
-// --------------------------------------------------------------------------
+// ---- the other sections -------------------------------------------------------------------------
 
 std::string memory_section(const RunRecord& run) {
   const double total = static_cast<double>(run.memory.total());
@@ -483,11 +269,11 @@ std::string remarks(const RunRecord& run, const std::string& who) {
 std::string lead(const RunRecord& run) {
   std::vector<std::string> parts;
   for (const char* name : {"started", "cpu", "memory"}) {
-    if (const std::string value = fact(run, name); !value.empty()) parts.push_back(value);
+    if (const std::string value = environment_fact(run, name); !value.empty()) parts.push_back(value);
   }
-  if (const std::string threads = fact(run, "threads"); !threads.empty())
+  if (const std::string threads = environment_fact(run, "threads"); !threads.empty())
     parts.push_back(threads + " threads");
-  if (const std::string version = fact(run, "triax"); !version.empty())
+  if (const std::string version = environment_fact(run, "triax"); !version.empty())
     parts.push_back("triax " + version);
   return fmt::format("<p class=\"lead\">{}</p>\n", h(fmt::format("{}", fmt::join(parts, " · "))));
 }
@@ -499,13 +285,13 @@ std::string other_sections(const RunRecord& run) {
 
 std::string single_run(const RunRecord& run) {
   return fmt::format("<h1>{}</h1>\n", h(run.name)) + lead(run) + remarks(run, "") + tiles(run) +
-         charts({&run, 1}) + other_sections(run);
+         curves_section({&run, 1}) + other_sections(run);
 }
 
 std::string compared_runs(std::span<const RunRecord> runs) {
   std::string out = fmt::format("<h1>{} runs compared</h1>\n<p class=\"lead\"></p>\n", runs.size());
   for (const RunRecord& run : runs) out += remarks(run, run.name + ": ");
-  out += facts_table(runs) + charts(runs) + config_differences(runs);
+  out += facts_table(runs) + curves_section(runs) + config_differences(runs);
   for (const RunRecord& run : runs) {
     out += fmt::format("<details><summary>{}: {}samples, memory, environment, configuration</summary>\n{}</details>\n",
                        h(run.name), run.pipeline ? "pipeline, " : "", other_sections(run));

@@ -91,8 +91,8 @@ struct GridConfig {
       "3 and weights").between(0, 3);
     v("scatter_gather", scatter_gather, "tensor-parallel ranks each send 1 / t of what goes to the next stage");
     v("overlap", overlap, "exchange gradients and weights while computing; never changes a result");
-    v("nccl", nccl, "train.device = \"cuda\": ranks reduce and gather by NCCL, each on a GPU of its own, instead of through the "
-      "hosts' memory");
+    v("nccl", nccl, "train.device = \"cuda\": ranks exchange what they share by NCCL, each on a GPU of its own, instead of "
+      "through the hosts' memory");
     v("order", order, "how ranks are numbered, the fastest axis first");
     v("timeout_seconds", timeout_seconds, "a rank that waits longer ends the job and says who waits for whom").at_least(1);
   }

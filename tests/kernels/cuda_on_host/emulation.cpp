@@ -114,6 +114,7 @@ void run_block() {
 
 }  // namespace
 
+std::vector<std::function<void()>>* recording = nullptr;
 const FiberPlace* fiber_place = nullptr;
 const float* const half_values = make_half_values();
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <vector>
 
 #include "triax/tensor/dtype.h"
 
@@ -46,9 +47,14 @@ void copy_later(void* to, const void* from, bool here);
 void end_copy_group();
 void finish_copies(int pending_groups);
 
+// Where launches are noted, with the arguments they have now, instead of being run; null: they are run.
+extern std::vector<std::function<void()>>* recording;
+
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), Grid grid, int threads, size_t shared, void*, Arguments... arguments) {
-  run_blocks(grid, threads, shared, [&] { kernel(arguments...); });
+  const auto run = [=] { run_blocks(grid, threads, shared, [&] { kernel(arguments...); }); };
+  if (recording) return recording->push_back(run);
+  run();
 }
 
 #define threadIdx (::triax::cuda_on_host::fiber_place->thread)

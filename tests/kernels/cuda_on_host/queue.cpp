@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda_on_host/emulation.h"
 #include "triax/kernel_cases/reference.h"
 #include "triax/kernels/attention.h"
 #include "triax/kernels/cuda/operations.h"
@@ -27,6 +28,24 @@ OwnedTensor numbers_of(const Tensor& codes, const Product::Codes& how) {
 
 Tensor vector_on_cpu(const Tensor& x) { return {x.raw(), x.shape(), x.dtype()}; }
 
+// As a CUDA graph: the launches of the second time, arguments and all, each time after.
+class RecordedOnHost final : public RepeatedWork {
+ public:
+  void run(const std::function<void()>& work) override {
+    if (times_++ == 0) return work();
+    if (times_ == 2) {
+      recording = &launches_;
+      work();
+      recording = nullptr;
+    }
+    for (const auto& launch : launches_) launch();
+  }
+
+ private:
+  int times_ = 0;
+  std::vector<std::function<void()>> launches_;
+};
+
 class HostQueue : public DeviceQueue {
  public:
   explicit HostQueue(bool fuses) : buffer_(size_t{8} << 20), fuses_(fuses) {
@@ -37,19 +56,15 @@ class HostQueue : public DeviceQueue {
     scratch_bytes = buffer_.bytes();
   }
   bool multiply(const Product& p) override {
-    using Epilogue = Product::Epilogue;
-    if (p.epilogue != Epilogue::none && (!fuses_ || p.in_float8())) return false;  // left to the kernels
-    if (p.in_float8()) return multiply_float8(p);
-    const Tensor a = on_cpu(p.a), b = on_cpu(p.b), c = on_cpu(p.c), bias = p.bias.defined() ? vector_on_cpu(p.bias) : Tensor{};
-    switch (p.epilogue) {
-      case Epilogue::none: gemm({}, p.transpose_a, p.transpose_b, a, b, p.beta, c); break;
-      case Epilogue::bias: linear_forward({}, a, b, bias, c); break;
-      case Epilogue::gelu: linear_activation_forward({}, a, b, bias, Activation::gelu_tanh, on_cpu(p.pre), c); break;
-      case Epilogue::gelu_gradient: linear_activation_backward_input({}, a, b, on_cpu(p.pre), Activation::gelu_tanh, c); break;
-      case Epilogue::bias_gradient: linear_backward_weight({}, a, b, c, bias); break;
+    if (p.epilogue != Product::Epilogue::none && (!fuses_ || p.in_float8())) return false;  // left to the kernels
+    if (recording) {
+      recording->push_back([p] { compute(p); });
+      return true;
     }
+    compute(p);
     return true;
   }
+  std::unique_ptr<RepeatedWork> repeated() override { return std::make_unique<RecordedOnHost>(); }
   // By the CPU's, a sequence at a time, with lse in the library's order: that of a batch of one.
   void attend(const EqualAttention& attention) override {
     const int64_t n = attention.qkv.dim(0) / attention.sequences, heads = attention.qkv.dim(2);
@@ -71,15 +86,26 @@ class HostQueue : public DeviceQueue {
   void synchronize() override {}
 
  private:
-  static bool multiply_float8(const Product& p) {
+  static void compute_float8(const Product& p) {
     const OwnedTensor a = numbers_of(p.a, p.a_codes), b = numbers_of(p.b, p.b_codes), sums(p.c.shape(), DType::f32);
     const Tensor c = on_cpu(p.c);
     if (p.beta != 0) convert({}, c, sums);
     gemm({}, false, true, a, b, p.beta, sums);
     convert({}, sums, c);
-    return true;
   }
 
+  static void compute(const Product& p) {
+    if (p.in_float8()) return compute_float8(p);
+    using Epilogue = Product::Epilogue;
+    const Tensor a = on_cpu(p.a), b = on_cpu(p.b), c = on_cpu(p.c), bias = p.bias.defined() ? vector_on_cpu(p.bias) : Tensor{};
+    switch (p.epilogue) {
+      case Epilogue::none: gemm({}, p.transpose_a, p.transpose_b, a, b, p.beta, c); break;
+      case Epilogue::bias: linear_forward({}, a, b, bias, c); break;
+      case Epilogue::gelu: linear_activation_forward({}, a, b, bias, Activation::gelu_tanh, on_cpu(p.pre), c); break;
+      case Epilogue::gelu_gradient: linear_activation_backward_input({}, a, b, on_cpu(p.pre), Activation::gelu_tanh, c); break;
+      case Epilogue::bias_gradient: linear_backward_weight({}, a, b, c, bias); break;
+    }
+  }
   Tensor backward_scratch(const Tensor& qkv, const Span& span) {
     const size_t bytes = attention_backward_scratch(qkv, {&span, 1});
     if (attention_scratch_.bytes() < bytes) attention_scratch_ = Buffer(bytes);

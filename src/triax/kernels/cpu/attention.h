@@ -16,8 +16,8 @@ size_t attention_backward_scratch(const Tensor& qkv, std::span<const Span> spans
 void attention_backward(const Tensor& dout, const Tensor& qkv, const Tensor& out, const Tensor& lse,
                         std::span<const Span> spans, const AttentionOptions& options,
                         const Tensor& dqkv, const Tensor& scratch);
-void attention_decode(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache,
-                      std::span<const int64_t> lengths, float scale, const Tensor& out);
+void attention_decode(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, const Tensor& lengths, int64_t longest,
+                      float scale, const Tensor& out);
 
 // Queries and keys are worked on in blocks of this many: a block of scores and the blocks of q, k, v
 // that it comes from stay in the second level cache. One block of a dropout mask is as wide.

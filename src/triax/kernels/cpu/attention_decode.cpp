@@ -23,7 +23,7 @@ constexpr int64_t kDecodeTokens = 64;
 
 struct DecodeArguments {
   const Tensor &q, &k, &v, &out;
-  std::span<const int64_t> lengths;
+  std::span<const int32_t> lengths;
   float scale_log2e;
   int64_t heads, d, width;           // width: floats of one partial result
   std::vector<int64_t> first_chunk;  // of each sequence; one more at the end
@@ -148,11 +148,11 @@ HWY_EXPORT(combine_f32);
 HWY_EXPORT(combine_bf16);
 HWY_EXPORT(combine_f16);
 
-void attention_decode(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache,
-                      std::span<const int64_t> lengths, float scale, const Tensor& out) {
-  DecodeArguments args = {q, k_cache, v_cache, out, lengths, scale * std::numbers::log2e_v<float>,
+void attention_decode(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, const Tensor& lengths, int64_t,
+                      float scale, const Tensor& out) {
+  DecodeArguments args = {q, k_cache, v_cache, out, lengths.span<int32_t>(), scale * std::numbers::log2e_v<float>,
                           q.dim(1), q.dim(2), q.dim(2) + 2, {0}, {}};
-  for (const int64_t length : lengths)
+  for (const int64_t length : args.lengths)
     args.first_chunk.push_back(args.first_chunk.back() + (length + kDecodeTokens - 1) / kDecodeTokens);
   args.partial.resize(static_cast<size_t>(args.first_chunk.back() * args.heads * args.width));
   const auto decode = version_for(q.dtype(), &HWY_DYNAMIC_DISPATCH(decode_f32), &HWY_DYNAMIC_DISPATCH(decode_bf16),

@@ -28,12 +28,12 @@ __device__ inline float* part_of(const Decode& a, int64_t sequence, int head, in
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kBlockThreads) decode(Decode a, Lengths lengths) {
+__global__ void __launch_bounds__(kBlockThreads) decode(Decode a) {
   __shared__ float query[kMaxHeadDim], parts[kWarps][kPart];
   const int lane = static_cast<int>(threadIdx.x % kWarp), warp = static_cast<int>(threadIdx.x / kWarp);
   const int head = static_cast<int>(blockIdx.x), piece = static_cast<int>(blockIdx.z), pieces = static_cast<int>(gridDim.z);
   const int64_t sequence = blockIdx.y, own = (sequence * a.heads + head) * a.d, stride = int64_t{a.heads} * a.d;
-  const int length = lengths.length[sequence], begin = piece * kPiece;
+  const int length = a.lengths[sequence], begin = piece * kPiece;
   if (begin >= length) return;
   const int end = begin + kPiece < length ? begin + kPiece : length;
   const T* k = static_cast<const T*>(a.k) + (sequence * a.most * a.heads + head) * a.d;
@@ -65,10 +65,10 @@ __global__ void __launch_bounds__(kBlockThreads) decode(Decode a, Lengths length
 
 // A block for a head of a sequence.
 template <typename T>
-__global__ void __launch_bounds__(kBlockThreads) merge_pieces(Decode a, Lengths lengths, int pieces) {
+__global__ void __launch_bounds__(kBlockThreads) merge_pieces(Decode a, int pieces) {
   const int head = static_cast<int>(blockIdx.x);
   const int64_t sequence = blockIdx.y;
-  const int count = (lengths.length[sequence] + kPiece - 1) / kPiece;
+  const int count = (a.lengths[sequence] + kPiece - 1) / kPiece;
   for (int c = static_cast<int>(threadIdx.x); c < a.d; c += kBlockThreads) {
     const Merged all(part_of(a, sequence, head, pieces, 0), 2 + a.d, count, c);
     static_cast<T*>(a.out)[(sequence * a.heads + head) * a.d + c] = from_float<T>(all.out / all.sum);
@@ -82,16 +82,13 @@ size_t attention_decode_scratch(const Decode& a, int64_t longest) {
   return pieces == 1 ? 0 : pieces * static_cast<size_t>(a.heads) * static_cast<size_t>(2 + a.d) * sizeof(float);
 }
 
-void attention_decode(void* stream, const Decode& a, const Lengths& lengths) {
-  int longest = 1;
-  for (int i = 0; i < lengths.count; ++i)
-    if (lengths.length[i] > longest) longest = lengths.length[i];
+void attention_decode(void* stream, const Decode& a, int64_t count, int64_t longest) {
   const uint32_t pieces = ceil_div(longest, kPiece);
-  const auto heads = static_cast<uint32_t>(a.heads), sequences = static_cast<uint32_t>(lengths.count);
+  const auto heads = static_cast<uint32_t>(a.heads), sequences = static_cast<uint32_t>(count);
   with_type(a.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    launch(decode<T>, {heads, sequences, pieces}, kBlockThreads, 0, stream, a, lengths);
-    if (pieces > 1) launch(merge_pieces<T>, {heads, sequences}, kBlockThreads, 0, stream, a, lengths, static_cast<int>(pieces));
+    launch(decode<T>, {heads, sequences, pieces}, kBlockThreads, 0, stream, a);
+    if (pieces > 1) launch(merge_pieces<T>, {heads, sequences}, kBlockThreads, 0, stream, a, static_cast<int>(pieces));
   });
 }
 

@@ -205,15 +205,12 @@ struct Decode {
   bool vector = false;  // as that of Attention
   float scale = 1;
   const void *q = nullptr, *k = nullptr, *v = nullptr;  // of the first of these sequences
+  const int32_t* lengths = nullptr;
   void* out = nullptr;
   float* parts = nullptr;  // scratch
 };
-struct Lengths {
-  int32_t length[2 * kMaxSpans];
-  int32_t count = 0;
-};
-// Bytes of Decode::parts that a sequence takes when the longest one is so long.
+// Bytes of Decode::parts that a sequence takes when none is longer.
 size_t attention_decode_scratch(const Decode& decode, int64_t longest);
-void attention_decode(void* stream, const Decode& decode, const Lengths& lengths);
+void attention_decode(void* stream, const Decode& decode, int64_t sequences, int64_t longest);
 
 }  // namespace triax::TRIAX_GPU

@@ -104,8 +104,9 @@ void attention_backward(const Context& context, const Tensor& dout, const Tensor
   in_batches(gaps_between(spans, a.n), [&](const Spans& some) { attention_zero(stream, a, true, some); });
 }
 
-void attention_decode(const Context& context, const Tensor& q, const Tensor& k_cache, const Tensor& v_cache,
-                      std::span<const int64_t> lengths, float scale, const Tensor& out) {
+void attention_decode(const Context& context, const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, const Tensor& lengths,
+                      int64_t longest, float scale, const Tensor& out) {
+  constexpr int64_t kMostSequences = 65535;  // of a grid
   const int64_t b = q.dim(0), most = k_cache.dim(1), of_token = q.dim(1) * q.dim(2);
   if (q.numel() == 0) return;
   check(q.dim(2) <= kMaxHeadDim, "attention_decode: a head of {} elements is more than the {} that run on GPUs", q.dim(2), kMaxHeadDim);
@@ -114,18 +115,16 @@ void attention_decode(const Context& context, const Tensor& q, const Tensor& k_c
   };
   Decode decode{.type = type_of(q), .heads = static_cast<int32_t>(q.dim(1)), .d = static_cast<int32_t>(q.dim(2)), .most = most,
                 .vector = is_aligned(k_cache) && q.dim(2) % 8 == 0, .scale = scale};
-  const size_t of_sequence = attention_decode_scratch(decode, *std::ranges::max_element(lengths));
+  const size_t of_sequence = attention_decode_scratch(decode, longest);
   const Scratch scratch = scratch_of(context, "attention_decode", of_sequence);
   decode.parts = static_cast<float*>(scratch.data);
-  const auto fitting = static_cast<int64_t>(of_sequence == 0 ? std::size(Lengths{}.length) : scratch.bytes / of_sequence);
-  const int64_t at_a_time = std::min(fitting, static_cast<int64_t>(std::size(Lengths{}.length)));
+  const auto fitting = static_cast<int64_t>(of_sequence == 0 ? size_t{kMostSequences} : scratch.bytes / of_sequence);
+  const int64_t at_a_time = std::min(fitting, kMostSequences);
   for (int64_t first = 0; first < b; first += at_a_time) {
-    Lengths some;
-    for (; some.count < at_a_time && first + some.count < b; ++some.count)
-      some.length[some.count] = static_cast<int32_t>(lengths[static_cast<size_t>(first + some.count)]);
     decode.q = at(q, first * of_token), decode.out = at(out, first * of_token);
     decode.k = at(k_cache, first * most * of_token), decode.v = at(v_cache, first * most * of_token);
-    TRIAX_GPU::attention_decode(stream_of(context), decode, some);
+    decode.lengths = lengths.data<int32_t>() + first;
+    TRIAX_GPU::attention_decode(stream_of(context), decode, std::min(at_a_time, b - first), longest);
   }
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "triax/base/error.h"
+#include "triax/base/log.h"
 #include "triax/kernels/cuda/cudnn_attention.h"
 #include "triax/kernels/cuda/operations.h"
 #include "triax/tensor/device.h"
@@ -86,6 +87,49 @@ struct Plan {
   bool exists = false;
 };
 
+// A CUDA graph: one launch instead of hundreds. The first time the work runs as it is, since what loads kernels or chooses
+// algorithms cannot be recorded; the second time it is recorded.
+class RecordedWork final : public RepeatedWork {
+ public:
+  explicit RecordedWork(cudaStream_t stream) : stream_(stream) {}
+  ~RecordedWork() override {
+    if (recorded_) cudaGraphExecDestroy(recorded_);
+  }
+  RecordedWork(const RecordedWork&) = delete;
+  RecordedWork& operator=(const RecordedWork&) = delete;
+
+  void run(const std::function<void()>& work) override {
+    if (!recorded_ && times_++ > 0 && records_) record(work);
+    if (recorded_) return require_success(cudaGraphLaunch(recorded_, stream_), "replaying a graph");
+    work();
+  }
+
+ private:
+  void record(const std::function<void()>& work) {
+    require_success(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "recording a graph");
+    cudaGraph_t graph = nullptr;
+    try {
+      work();
+    } catch (...) {
+      cudaStreamEndCapture(stream_, &graph);
+      if (graph) cudaGraphDestroy(graph);
+      throw;
+    }
+    cudaError_t code = cudaStreamEndCapture(stream_, &graph);
+    if (code == cudaSuccess) code = cudaGraphInstantiate(&recorded_, graph, 0);
+    if (graph) cudaGraphDestroy(graph);
+    if (code == cudaSuccess) return;
+    cudaGetLastError();  // not one of what follows
+    log_warning("work on the GPU cannot be recorded as a graph ({}); it is queued operation by operation", cudaGetErrorString(code));
+    recorded_ = nullptr, records_ = false;
+  }
+
+  cudaStream_t stream_;
+  cudaGraphExec_t recorded_ = nullptr;
+  int times_ = 0;
+  bool records_ = true;
+};
+
 class Queue : public DeviceQueue {
  public:
   explicit Queue(Device on) {
@@ -156,6 +200,8 @@ class Queue : public DeviceQueue {
     if (sums_bias) operations->add_scaled(context(), 1.0f, sums, p.bias);  // the library does not add
     return true;
   }
+
+  std::unique_ptr<RepeatedWork> repeated() override { return std::make_unique<RecordedWork>(native()); }
 
   void attend(const EqualAttention& attention) override {
 #ifdef TRIAX_CUDNN
