@@ -7,13 +7,13 @@
 # To run on a Debian 12 with a network, of the same processor kind as that machine; needs no root when the package lists
 # are fresh (apt-get update).
 set -euo pipefail
-cd "$(dirname "$0")/.."
+scripts=$(cd "$(dirname "$0")" && pwd)
 
 usage() { echo "usage: scripts/bundle-deps.sh FOLDER [--tests] [--bench]" >&2; exit 2; }
 if [ $# -lt 1 ] || [ "${1#--}" != "$1" ]; then usage; fi
 folder=$1
 shift
-wanted=$(scripts/install-deps.sh --list "$@") || exit 2
+wanted=$("$scripts/install-deps.sh" --list "$@") || exit 2
 mkdir -p "$folder/packages/partial" "$folder/apt"
 folder=$(cd "$folder" && pwd)
 
@@ -24,7 +24,7 @@ options=(-o Dir::State::status="$folder/apt/status" -o Dir::Cache="$folder/apt" 
 # shellcheck disable=SC2086
 apt-get "${options[@]}" -y -qq --no-install-recommends --download-only install $wanted >/dev/null
 rm -rf "$folder/apt" "$folder/packages/partial" "$folder/packages/lock"
-cp scripts/unpack-deps.sh "$folder/unpack.sh"
+cp "$scripts/unpack-deps.sh" "$folder/unpack.sh"
 
 echo "$(find "$folder/packages" -name '*.deb' | wc -l) packages, $(du -sh "$folder" | cut -f1): copy $folder to the machine, and there"
 echo "  $(basename "$folder")/unpack.sh ~/triax-deps && source ~/triax-deps/env.sh"

@@ -5,8 +5,8 @@
 #
 #   scripts/check-gpu.sh [BUILD]     BUILD (default: build): a build folder; made if there is no triax in it
 set -uo pipefail
+build=$(realpath -m "${1:-$(dirname "$0")/../build}")
 cd "$(dirname "$0")/.." || exit
-build=${1:-build}
 
 if [ ! -x "$build/triax" ] || [ ! -x "$build/test_kernels" ]; then
   cmake -S . -B "$build" -G Ninja -DTRIAX_CUDA=ON >/dev/null || exit 1
@@ -33,6 +33,12 @@ for attention in cudnn cudnn_fast; do
 done
 run "$build/triax" bench train --device cuda --precision bf16 --kind bert --post-norm --vocab-size 30522 --hidden-size 1024 --num-layers 24 \
   --num-heads 16 --sequence-length 512 --micro-batch-size 16 --seconds 10
+# Beside PyTorch, compiled and with its fused attention.
+if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+  run python3 bench/compare_pytorch.py --device cuda --triax "$build/triax" --seconds 5 --rounds 2
+else
+  echo "== no PyTorch for CUDA in this Python: bench/compare_pytorch.py --device cuda is left out"
+fi
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'FAILED: %s\n' "${failed[@]}"
   exit 1
