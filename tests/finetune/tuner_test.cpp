@@ -5,7 +5,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-
+#include "kernels/cuda_on_host/queue.h"
 #include "triax/base/error.h"
 #include "triax/base/file.h"
 #include "triax/base/rng.h"
@@ -32,7 +32,7 @@ class Tuner : public testing::Test {
     write_file_atomic(folder_.path() / "bert/vocab.txt", vocabulary);
     const ModelConfig model{.kind = ModelKind::bert, .vocab_size = 25, .hidden_size = 32, .num_layers = 2, .num_heads = 2, .ffn_hidden_size = 64, .max_positions = 40,
                            .hidden_dropout = 0.05, .attention_dropout = 0.05, .init_std = 0.1, .post_norm = true};
-    Bert bert(model, {}, Recompute::none, false);
+    Bert bert(model);
     bert.parameters().initialize({}, 1);
     write_hf_bert(folder_.path() / "bert", bert, {});
     config_.model.path = at("bert");
@@ -79,6 +79,20 @@ class Tuner : public testing::Test {
     return text;
   }
 
+  // A few of a model's answers, computed by a GPU's operations on a GPU's memory layout as far as the host can show it.
+  void expect_same_on_an_emulated_device(const std::string& file, double tolerance) {
+    const std::string best = at("out/seed-1/best");
+    const TunedModel tuned = load_tuned_model(best),
+                     emulated = load_tuned_model(best, {.tokens = 50, .device = {Device::Kind::emulated}}, nullptr, cuda_on_host::make_queue());
+    const auto set = tuned.task->read(file, true);
+    const std::span<const Example> few(set->examples.data(), 6);
+    const auto expected = predict_all(*tuned.engine, few, 4096), logits = predict_all(*emulated.engine, few, 50);
+    for (size_t i = 0; i < few.size(); ++i) {
+      ASSERT_EQ(logits[i].size(), expected[i].size());
+      for (size_t j = 0; j < logits[i].size(); ++j) EXPECT_NEAR(logits[i][j], expected[i][j], tolerance);
+    }
+  }
+
   TemporaryDirectory folder_;
   FinetuneConfig config_;
   Philox random_{7};
@@ -94,16 +108,16 @@ TEST_F(Tuner, LearnsEntitiesAndPredictsThem) {
   // What was written is what was scored; and any number of tokens at a time gives the same.
   const TunedModel tuned = load_tuned_model(best);
   const auto set = tuned.task->read(at("test"), true);
-  BatchMemory memory;
   std::string first;
   for (const int64_t tokens : {1, 100, 4096}) {
-    const auto logits = predict_all(*tuned.model, set->examples, tokens, memory);
+    const auto logits = predict_all(*tuned.engine, set->examples, tokens);
     EXPECT_DOUBLE_EQ(tuned.task->score(*set, logits).value, result.seeds[0].test.value);
     const std::string predictions = tuned.task->predictions(*set, logits);
     if (first.empty()) first = predictions;
     EXPECT_EQ(predictions, first);
   }
   EXPECT_EQ(first, read_file(at("out/seed-1/test.jsonl")));
+  expect_same_on_an_emulated_device(at("test"), 1e-4);
   // Plain text and lists of words will do for prediction.
   const auto lines = tuned.task->parse("{\"text\": \"the red cat.\"}\n{\"words\": [\"a\", \"dog\"]}\n", "lines", false);
   EXPECT_EQ(lines->records, 2);
@@ -167,13 +181,12 @@ TEST_F(Tuner, LearnsInBf16) {
   EXPECT_GT(result.seeds[0].dev.value, 70) << summary(result);
   // Tells as it was tuned, or as it is asked to.
   const std::string best = at("out/seed-1/best");
-  const TunedModel half = load_tuned_model(best), whole = load_tuned_model(best, Precision::fp32);
-  EXPECT_EQ(half.model->parameters().compute_type(), DType::bf16);
-  EXPECT_EQ(whole.model->parameters().compute_type(), DType::f32);
+  const TunedModel half = load_tuned_model(best), whole = load_tuned_model(best, {.precision = Precision::fp32});
+  EXPECT_EQ(half.engine->config().compute_type(), DType::bf16);
+  EXPECT_EQ(whole.engine->config().compute_type(), DType::f32);
   const auto set = half.task->read(at("dev"), true);
-  BatchMemory memory, other;
-  EXPECT_EQ(half.task->score(*set, predict_all(*half.model, set->examples, 512, memory)).value, result.seeds[0].dev.value);
-  EXPECT_NEAR(whole.task->score(*set, predict_all(*whole.model, set->examples, 512, other)).value, result.seeds[0].dev.value, 5);
+  EXPECT_EQ(half.task->score(*set, predict_all(*half.engine, set->examples, 512)).value, result.seeds[0].dev.value);
+  EXPECT_NEAR(whole.task->score(*set, predict_all(*whole.engine, set->examples, 512)).value, result.seeds[0].dev.value, 5);
 }
 
 // A scale that is too high at first: steps are skipped until it fits, and the answers of the tuned model are those of its folder.
@@ -186,10 +199,10 @@ TEST_F(Tuner, LearnsInFp16WithRecomputation) {
   const TuningResult result = run_tuning(TaskKind::classify, config_);
   EXPECT_GT(result.seeds[0].dev.value, 85) << summary(result);
   EXPECT_GT(Json::parse(read_file(at("out/seed-1/state.json")), "state")["loss_scale"]["skipped_steps"].integer(), 0);
+  expect_same_on_an_emulated_device(at("dev"), 0.05);
   const TunedModel tuned = load_tuned_model(at("out/seed-1/best"));
   const auto set = tuned.task->read(at("dev"), true);
-  BatchMemory memory;
-  EXPECT_EQ(tuned.task->score(*set, predict_all(*tuned.model, set->examples, 512, memory)).value, result.seeds[0].dev.value);
+  EXPECT_EQ(tuned.task->score(*set, predict_all(*tuned.engine, set->examples, 512)).value, result.seeds[0].dev.value);
 }
 
 // However a step is cut into micro-batches, its masks of dropout are the same.
@@ -226,8 +239,7 @@ TEST_F(Tuner, LearnsAnswers) {
   EXPECT_GT(result.seeds[0].test.value, 85) << summary(result);
   const TunedModel tuned = load_tuned_model(at("out/seed-1/best"));
   const auto set = tuned.task->parse("{\"question\": \"what is red?\", \"context\": \"the runs and red cat eats a\"}\n", "line", false);
-  BatchMemory memory;
-  const auto answer = Json::parse(tuned.task->predictions(*set, predict_all(*tuned.model, set->examples, 4096, memory)), "predictions");
+  const auto answer = Json::parse(tuned.task->predictions(*set, predict_all(*tuned.engine, set->examples, 4096)), "predictions");
   EXPECT_EQ(answer["prediction"], "cat");
 }
 
@@ -298,9 +310,9 @@ TEST_F(Tuner, HeadHasARateOfItsOwn) {
   const auto [still, before] = tune(0);
   const auto [moved, after] = tune(0.5);
   EXPECT_NE(still.back().loss, moved.back().loss);
-  const ParameterTable& table = after.model->parameters().table();
+  const ParameterTable& table = after.engine->model().parameters().table();
   for (int i = 0; i < static_cast<int>(table.specs().size()); ++i) {
-    const auto a = before.model->parameters().master(i).span<float>(), b = after.model->parameters().master(i).span<float>();
+    const auto a = before.engine->model().parameters().master(i).span<float>(), b = after.engine->model().parameters().master(i).span<float>();
     EXPECT_EQ(std::equal(a.begin(), a.end(), b.begin()), !table[i].name.starts_with("classifier.")) << table[i].name;
   }
 }
@@ -331,6 +343,11 @@ TEST_F(Tuner, MistakesAreNamed) {
   EXPECT_NE(error(TaskKind::relation).find("no entities are marked"), std::string::npos);
   EXPECT_NE(error(TaskKind::qa).find(": not JSON"), std::string::npos);
   EXPECT_THROW(task_kind_from("nre"), Error);
+  data(labelled(10), labelled(5), labelled(5));
+  config_.model.head_hidden_size = int64_t{1} << 40;
+  const std::string large = error(TaskKind::classify);
+  EXPECT_TRUE(large.starts_with("this run needs ")) << large;
+  EXPECT_NE(large.find("lower train.micro_batch_tokens (now 4096)"), std::string::npos) << large;
   EXPECT_THROW(load_tuned_model(at("bert")), Error);
 }
 

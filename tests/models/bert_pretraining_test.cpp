@@ -66,7 +66,7 @@ TEST_P(BertPretrainingParity, HasTheGradientsOfPyTorch) {
   const auto& [name, recompute, padding] = GetParam();
   const fs::path folder = fs::path(TRIAX_TEST_DATA) / "hf_bert" / name;
   const HfBertConfig hf = read_hf_bert_config(folder);
-  Bert one(hf.model, hf.head, Recompute::none, false), gradients(hf.model, hf.head, Recompute::none, false);
+  Bert one(hf.model, hf.head), gradients(hf.model, hf.head);
   load_hf_bert(folder, one);
   load_hf_bert(folder / "gradients", gradients);
 

@@ -34,8 +34,7 @@ TEST(HfVocabulary, GivesBertAnother) {
   const TemporaryDirectory folder;
   const fs::path old = folder.path() / "old", fresh = folder.path() / "new";
   const auto from = vocabulary(old, kOld), to = vocabulary(folder.path() / "words", kNew);
-  Bert bert({.kind = ModelKind::bert, .vocab_size = 8, .hidden_size = 4, .num_layers = 1, .num_heads = 2, .ffn_hidden_size = 8, .max_positions = 6, .post_norm = true}, {.head = BertHead::pretraining},
-            Recompute::none, false);
+  Bert bert({.kind = ModelKind::bert, .vocab_size = 8, .hidden_size = 4, .num_layers = 1, .num_heads = 2, .ffn_hidden_size = 8, .max_positions = 6, .post_norm = true}, {.head = BertHead::pretraining});
   bert.parameters().initialize({}, 3);
   for (int i = 0; i < static_cast<int>(bert.parameters().table().specs().size()); ++i)
     if (bert.parameters().table()[i].name == "masked.bias")
@@ -60,7 +59,7 @@ TEST(HfVocabulary, GivesBertAnother) {
   // What comes out is a model: it loads, with the tokenizer beside it.
   const HfBertConfig config = read_hf_bert_config(fresh);
   EXPECT_EQ(config.model.vocab_size, 9);
-  Bert again(config.model, config.head, Recompute::none, false);
+  Bert again(config.model, config.head);
   EXPECT_TRUE(load_hf_bert(fresh, again).empty());
   EXPECT_EQ(load_tokenizer(fresh)->encode("kinases"), std::vector<int32_t>{7});
   EXPECT_EQ(Json::parse(read_file(fresh / "config.json"), "config.json").at("pad_token_id").integer(), 1);
@@ -92,7 +91,7 @@ TEST(HfVocabulary, RefusesWhatDoesNotFit) {
   const TemporaryDirectory folder;
   const fs::path old = folder.path() / "old";
   const auto from = vocabulary(old, kOld), to = vocabulary(folder.path() / "words", kNew);
-  Bert bert({.kind = ModelKind::bert, .vocab_size = 6, .hidden_size = 4, .num_layers = 1, .num_heads = 2, .ffn_hidden_size = 8, .max_positions = 6, .post_norm = true}, {}, Recompute::none, false);
+  Bert bert({.kind = ModelKind::bert, .vocab_size = 6, .hidden_size = 4, .num_layers = 1, .num_heads = 2, .ffn_hidden_size = 8, .max_positions = 6, .post_norm = true});
   write_hf_bert(old, bert, {});
   const auto error = [&] {
     try {

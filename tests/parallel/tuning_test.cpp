@@ -13,6 +13,7 @@
 #include "triax/base/json.h"
 #include "triax/base/rng.h"
 #include "triax/finetune/model_folder.h"
+#include "triax/finetune/predict.h"
 #include "triax/models/hf_bert.h"
 #include "triax/train/state.h"
 
@@ -28,7 +29,7 @@ void write_task(const fs::path& folder) {
   for (const char* letter : {"a", "b", "c", "d", "e"}) vocabulary += std::string(letter) + "\n";
   fs::create_directories(folder / "bert");
   write_file_atomic(folder / "bert/vocab.txt", vocabulary);
-  Bert bert({.kind = ModelKind::bert, .vocab_size = 10, .hidden_size = 16, .num_layers = 2, .num_heads = 2, .ffn_hidden_size = 32, .max_positions = 20, .init_std = 0.1, .post_norm = true}, {}, Recompute::none, false);
+  Bert bert({.kind = ModelKind::bert, .vocab_size = 10, .hidden_size = 16, .num_layers = 2, .num_heads = 2, .ffn_hidden_size = 32, .max_positions = 20, .init_std = 0.1, .post_norm = true});
   bert.parameters().initialize({}, 1);
   write_hf_bert(folder / "bert", bert, {});
   Philox random(1);
@@ -94,9 +95,9 @@ void expect_same_curve(const TuningResult& result, const TuningResult& expected)
 // The tuned folder holds the same numbers but for rounding.
 void expect_same_model(const fs::path& best, const fs::path& expected) {
   const TunedModel a = load_tuned_model(best), b = load_tuned_model(expected);
-  const ParameterTable& table = b.model->parameters().table();
+  const ParameterTable& table = b.engine->model().parameters().table();
   for (int i = 0; i < static_cast<int>(table.specs().size()); ++i) {
-    const auto x = a.model->parameters().master(i).span<float>(), y = b.model->parameters().master(i).span<float>();
+    const auto x = a.engine->model().parameters().master(i).span<float>(), y = b.engine->model().parameters().master(i).span<float>();
     double sum = 0;  // a few elements have gradients that are rounding alone, from which Adam makes steps of any sign
     for (size_t j = 0; j < y.size(); ++j) sum += std::fabs(x[j] - y[j]);
     EXPECT_LT(sum / static_cast<double>(y.size()), 1e-3) << table[i].name;
@@ -117,6 +118,25 @@ TEST(SharedTuning, HasTheCurveOfOneRank) {
     expect_same_curve(result, *alone);
     expect_same_model(folder.path() / name / "seed-1/best", folder.path() / "alone/seed-1/best");
     EXPECT_TRUE(fs::exists(folder.path() / name / "report.html"));
+  }
+}
+
+// What is tuned answers alike on every grid, by an engine that has no gradients.
+TEST(SharedTuning, PredictsOnEveryGrid) {
+  const SharedFolder folder;
+  if (world().rank() == 0) run_tuning(TaskKind::classify, config(folder.path(), "alone"));
+  world().communicator().barrier();
+  const fs::path best = folder.path() / "alone/seed-1/best";
+  const TunedModel alone = load_tuned_model(best);
+  const auto set = alone.task->read(folder.path() / "data.jsonl", true);
+  const std::vector<Logits> expected = predict_all(*alone.engine, set->examples, 32);
+  for (GridConfig parallel : some_grids()) {
+    parallel.fit(world().size());
+    const ProcessGrid grid(world(), parallel.engine().grid);
+    const TunedModel shared = load_tuned_model(best, {.tokens = 32}, &grid);
+    const std::vector<Logits> logits = predict_all(*shared.engine, set->examples, 32);
+    for (size_t i = 0; i < expected.size(); ++i)
+      for (size_t j = 0; j < expected[i].size(); ++j) EXPECT_NEAR(logits[i][j], expected[i][j], 1e-5) << parallel.describe();
   }
 }
 

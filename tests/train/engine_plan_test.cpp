@@ -82,6 +82,40 @@ TEST(PlanMemory, ABertsRanksHoldTheModelOnceAndWhatIsNotSplitOnEachOfThem) {
   }
 }
 
+// What only predicts has weights and what one layer works in, however many there are.
+TEST(PlanMemory, PredictionKeepsNothingForABackward) {
+  EngineConfig config;
+  config.model = {.kind = ModelKind::bert, .vocab_size = 40, .hidden_size = 32, .num_layers = 4, .num_heads = 2, .max_positions = 16, .post_norm = true};
+  config.head = {.head = BertHead::tokens, .num_labels = 3};
+  config.sequence_length = 16, config.packed_tokens = 48, config.micro_batch_size = 24;
+  config.precision = Precision::bf16;
+  const auto bytes_of = [&](const std::string& purpose) {
+    for (const MemoryUse& use : plan_memory(config, {}))
+      if (use.purpose == purpose) return use.bytes;
+    return size_t{0};
+  };
+  const size_t weights = bytes_of("weights (bf16)"), trained = bytes_of("activations");
+  EXPECT_GT(bytes_of("gradients (f32)"), 0u);
+  config.training = false;
+  std::vector<std::string> purposes;
+  for (const MemoryUse& use : plan_memory(config, {})) purposes.push_back(use.purpose);
+  EXPECT_EQ(purposes, (std::vector<std::string>{"weights (bf16)", "weights (f32 master)", "activations", "workspace, logits"}));
+  EXPECT_EQ(bytes_of("weights (bf16)"), weights);
+  const size_t activations = bytes_of("activations");
+  EXPECT_LT(activations, trained / 2);
+  Engine engine(config);
+  EXPECT_THROW(engine.train_step(1, 1e-3, {}), Error);
+  config.model.num_layers = 8;
+  EXPECT_EQ(bytes_of("activations"), activations);
+  // On a grid too: no gradients come back from the next stage, and one micro-batch is in flight.
+  config.parallel.grid = {1, 2, 2, "tp-dp-pp"};
+  config.parallel.zero_stage = 2;
+  config.max_micro_batches = 4;
+  EXPECT_EQ(bytes_of("gathered weights, gradients"), 0u);
+  EXPECT_EQ(bytes_of("messages between stages"), 2 * 48 * 32 * sizeof(uint16_t));
+  EXPECT_EQ(plan_engine(config, {}).chunks[0].stashes, 1);
+}
+
 // Activations in flight: 1F1B at most p, GPipe m (Narayanan et al. 2021, section 2.2.1).
 TEST(PlanEngine, InFlightIsBoundedAsPublished) {
   EngineConfig config = gpt(1, 4, 1);

@@ -210,7 +210,7 @@ TEST_F(BertTrainerTest, ItsCheckpointOpensAsABert) {
   const SavedBert saved = open_bert(folder_.path() / "run");
   EXPECT_EQ(saved.run.model.vocab_size, 50);
   EXPECT_EQ(saved.tokenizer, folder_.path() / "vocabulary");
-  Bert model(saved.run.model, {.head = BertHead::sequence, .num_labels = 2}, Recompute::none, false);
+  Bert model(saved.run.model, {.head = BertHead::sequence, .num_labels = 2});
   EXPECT_EQ(load_bert(saved, model), (std::vector<std::string>{"classifier.weight", "classifier.bias"}));
   EXPECT_GT(sum_of_squares({}, model.parameters().master(0)), 0);
   Trainer(config("gpt")).run();

@@ -10,7 +10,6 @@
 #include "triax/base/error.h"
 #include "triax/base/file.h"
 #include "triax/base/json.h"
-#include "triax/base/log.h"
 #include "triax/base/progress.h"
 #include "triax/base/text.h"
 #include "triax/cli/commands.h"
@@ -170,8 +169,7 @@ void extract(const CiteFlags& o) {
   }
   progress.finish();
   const Totals& t = extractor.finish();
-  for (const std::string& example : bad.examples) log_warning("left out: {}", example);
-  if (bad.count > bad.examples.size()) log_warning("{} bad records were left out in all", bad.count);
+  warn_left_out(bad, "the input");
   std::string styles;
   for (const auto& [name, count] : t.styles) styles += fmt::format("{}{} {}", styles.empty() ? "" : ", ", count, name);
   fmt::print(stderr, "{} articles, {} with citations ({}); {} citing sentences, {} citations", t.articles, t.with_citations, styles, t.sentences, t.citations);

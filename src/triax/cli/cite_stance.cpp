@@ -16,6 +16,7 @@
 #include "triax/data/pack.h"
 #include "triax/finetune/model_folder.h"
 #include "triax/finetune/predict.h"
+#include "triax/kernels/device_queue.h"
 #include "triax/tasks/records.h"
 #include "triax/tasks/stance_tally.h"
 
@@ -29,7 +30,7 @@ using tasks::StanceTally;
 struct StanceFlags {
   std::vector<std::string> files;
   std::string model, output, table, works, report;
-  int64_t tokens = 4096;
+  TunedModelOptions load;
   bool skip_bad = false, force = false;
 };
 
@@ -68,7 +69,8 @@ CitedWork cited_work(const Json& citation) {
 // What a model says of citations, in the order of the sentences.
 class StanceModel {
  public:
-  StanceModel(const std::string& folder, int64_t tokens) : tuned_(load_tuned_model(folder)), tokens_(tokens) {
+  StanceModel(const std::string& folder, const TunedModelOptions& load)
+      : tuned_(load_tuned_model(folder, load, nullptr, make_queue(load.device, "--device cuda", "--device cpu"))), tokens_(load.tokens) {
     const TaskKind kind = tuned_.options.kind;
     check(kind == TaskKind::stance || kind == TaskKind::classify, "{}: a model tuned for {} tells no stances; one of `triax finetune stance` does", folder, task_name(kind));
   }
@@ -87,7 +89,7 @@ class StanceModel {
     }
     const auto set = tuned_.task->parse(cases, "citing sentences", false);
     std::vector<Answer> answers;
-    for (const Logits& logits : predict_all(*tuned_.model, set->examples, tokens_, memory_)) {  // an example a case
+    for (const Logits& logits : predict_all(*tuned_.engine, set->examples, tokens_)) {  // an example a case
       const std::vector<double> p = softmax(logits.data(), std::ssize(logits));
       const auto best = std::max_element(p.begin(), p.end());
       answers.push_back({static_cast<size_t>(best - p.begin()), *best});
@@ -106,14 +108,13 @@ class StanceModel {
     return json.dump() + "\n";
   }
   TunedModel tuned_;
-  BatchMemory memory_;
   int64_t tokens_;
 };
 
 // Sentences in, their lines, the tables and the page out.
 class StanceRun {
  public:
-  explicit StanceRun(const StanceFlags& o) : o_(o), model_(o.model, o.tokens), tally_(model_.stances()), lines_(std::make_unique<FileWriter>(o.output)) {
+  explicit StanceRun(const StanceFlags& o) : o_(o), model_(o.model, o.load), tally_(model_.stances()), lines_(std::make_unique<FileWriter>(o.output)) {
     if (o.table.empty()) return;
     table_ = std::make_unique<FileWriter>(o.table);
     put(*table_, tally_.article_header());
@@ -157,7 +158,7 @@ class StanceRun {
 
 void tell_stances(const StanceFlags& o) {
   if (!o.force) refuse_existing({o.output, o.table, o.works, o.report});
-  check(o.tokens >= 1, "--tokens {}: must be positive", o.tokens);
+  check(o.load.tokens >= 1, "--tokens {}: must be positive", o.load.tokens);
   DocumentReader reader(expand_inputs({o.files.begin(), o.files.end()}), {.format = DocumentFormat::jsonl, .skip_bad = o.skip_bad});
   StanceRun run(o);
   Progress progress("telling stances", reader.total_bytes());
@@ -195,7 +196,8 @@ void add_cite_stance_command(Command cite) {
   sub.add_option("--table", o->table, "who cites whom, and how often in each stance, as tab-separated columns").type_name("FILE");
   sub.add_option("--works", o->works, "the same for each cited work over all articles, most cited first").type_name("FILE");
   sub.add_option("--report", o->report, "an HTML page of the works that are cited most and most often in each stance").type_name("FILE");
-  sub.add_option("--tokens", o->tokens, "tokens computed at a time").type_name("N").show_default();
+  sub.add_option("--tokens", o->load.tokens, "tokens computed at a time: bounds memory, changes no result").type_name("N").show_default();
+  sub.add_choice("--device", o->load.device.kind, {{"cpu", Device::Kind::cpu}, {"cuda", Device::Kind::cuda}}, "where to compute");
   sub.add_flag("--skip-bad", o->skip_bad, "leave out lines that are none of `triax cite extract`, and count them");
   sub.add_flag("--force", o->force, "replace what is there");
   sub.keep_options_apart();

@@ -52,7 +52,7 @@ struct Source {
 
 // A BERT with the heads of its pretraining, which are made anew where the file has none.
 std::unique_ptr<Bert> pretraining_bert(const ModelConfig& config) {
-  auto model = std::make_unique<Bert>(config, BertHeadConfig{.head = BertHead::pretraining}, Recompute::none, false);
+  auto model = std::make_unique<Bert>(config, BertHeadConfig{.head = BertHead::pretraining});
   model->parameters().initialize({}, 1234);
   return model;
 }

@@ -121,6 +121,14 @@ void size_engine(const BatchSizes& sizes, std::span<const Example> trained, std:
   config.max_micro_batches = count_micro_batches(config, step, static_cast<int64_t>(count), sizes.micro_batch_tokens);
 }
 
+void size_engine_to_predict(int64_t tokens, EngineConfig& config) {
+  config.training = false;
+  config.sequence_length = config.model.max_positions;
+  config.packed_tokens = round_up(std::max(tokens, config.sequence_length), config.token_multiple());
+  config.micro_batch_size = std::max<int64_t>(1, config.packed_tokens / 2);  // [CLS] and [SEP]
+  config.max_micro_batches = 1;
+}
+
 void append(const Example& example, TokenBatch& batch) {
   const int64_t length = length_of(example);
   batch.spans.push_back({static_cast<int64_t>(batch.tokens.size()), length});

@@ -24,6 +24,9 @@ struct BatchSizes {
 // Fills in how large micro-batches become at most, and how many there are of a step: with `trained`, and `predicted`, all
 // examples that there will be.
 void size_engine(const BatchSizes& sizes, std::span<const Example> trained, std::span<const std::span<const Example>> predicted, EngineConfig& config);
+// The same where examples come that nobody knows yet, to be predicted only, `tokens` at a time: there is room for the longest
+// that the model can read, where that is more.
+void size_engine_to_predict(int64_t tokens, EngineConfig& config);
 
 // An example behind what is in the batch, without its targets.
 void append(const Example& example, TokenBatch& batch);

@@ -6,8 +6,11 @@
 #include "triax/base/error.h"
 #include "triax/base/file.h"
 #include "triax/base/json.h"
+#include "triax/base/system.h"
+#include "triax/finetune/batches.h"
 #include "triax/models/hf_bert.h"
 #include "triax/tensor/device.h"
+#include "triax/train/memory_limit.h"
 #include "triax/train/state.h"
 
 namespace triax::finetune {
@@ -28,6 +31,27 @@ Tensor gather(const HfBertTensor& tensor, const std::vector<TensorPiece>& pieces
   const Tensor whole(memory.data(), tensor.shape, DType::f32);
   if (grid) grid->world().communicator().all_reduce(whole);  // each element is zero on all ranks but one
   return whole;
+}
+
+// On a CPU there is no tf32; and in FP8 an answer would depend on what is computed together with it, which has one scale.
+Precision precision_to_predict(Precision tuned_in, bool cpu) {
+  if (tuned_in == Precision::fp8) return Precision::bf16;
+  return cpu && tuned_in == Precision::tf32 ? Precision::fp32 : tuned_in;
+}
+
+EngineConfig engine_to_predict(const HfBertConfig& hf, const TunedModelOptions& options, Precision tuned_in, const ProcessGrid* grid) {
+  EngineConfig engine;
+  engine.model = hf.model;
+  engine.model.vocab_multiple = 1;  // nothing is gained by padding
+  engine.head = hf.head;
+  engine.precision = options.precision.value_or(precision_to_predict(tuned_in, options.device.kind == Device::Kind::cpu));
+  engine.device = options.device;
+  if (grid) {
+    engine.parallel.grid = grid->shape();
+    engine.device = device_of_rank(options.device.kind, grid->world().local_rank());
+  }
+  size_engine_to_predict(options.tokens, engine);
+  return engine;
 }
 
 }  // namespace
@@ -60,7 +84,7 @@ void load_tuned_weights(const fs::path& folder, Engine& engine) {
   engine.weights_changed();
 }
 
-TunedModel load_tuned_model(const fs::path& folder, std::optional<Precision> precision) {
+TunedModel load_tuned_model(const fs::path& folder, const TunedModelOptions& options, const ProcessGrid* grid, std::unique_ptr<DeviceQueue> queue) {
   const fs::path file = folder / kTaskFile;
   check(fs::exists(file), "{}: there is no {}; a model that `triax finetune` made (its folder \"best\") is expected", folder.string(), kTaskFile);
   const auto json = Json::parse_or_null(read_file(file));
@@ -70,13 +94,14 @@ TunedModel load_tuned_model(const fs::path& folder, std::optional<Precision> pre
   ConfigFields(config).load_text(json["config"].text(), file.string());
   TunedModel tuned;
   tuned.options = {task_kind_from(json["task"].text()), config.model, config.data, config.task};
-  tuned.precision = precision.value_or(config.train.precision);
   tuned.tokenizer = load_tokenizer(folder);
   const HfBertConfig hf = read_hf_bert_config(folder);
   tuned.task = make_task(tuned.options, *tuned.tokenizer, hf.labels);
-  tuned.model = std::make_unique<Bert>(hf.model, hf.head, Recompute::none, false, compute_type(tuned.precision));
-  const auto missing = load_hf_bert(folder, *tuned.model);
-  check(missing.empty(), "{}: there is no tensor for {}", folder.string(), missing.empty() ? "" : missing.front());
+  const EngineConfig engine = engine_to_predict(hf, options, config.train.precision, grid);
+  require_memory(plan_memory(engine, grid ? grid->at() : GridCoordinates{}), engine.device, resident_bytes(), grid ? &grid->world() : nullptr,
+                 fmt::format("compute fewer tokens at a time (--tokens, now {})", options.tokens));
+  tuned.engine = std::make_unique<Engine>(engine, grid, std::move(queue));
+  load_tuned_weights(folder, *tuned.engine);
   return tuned;
 }
 

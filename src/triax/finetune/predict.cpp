@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "triax/base/error.h"
 #include "triax/finetune/batches.h"
 
 namespace triax::finetune {
@@ -9,13 +10,16 @@ namespace {
 
 bool answers_by_token(const BertHeadConfig& head) { return head.head == BertHead::tokens || head.head == BertHead::spans; }
 
-// Where each batch of examples begins, and the last one's ends.
-std::vector<size_t> batches_of(std::span<const Example> examples, int64_t tokens) {
+// Where each batch of examples begins, and the last one's ends: as many as the engine has room for, of up to so many tokens.
+std::vector<size_t> batches_of(std::span<const Example> examples, int64_t tokens, const EngineConfig& config) {
+  tokens = std::min(tokens, config.packed_tokens);
   std::vector<size_t> begins;
   int64_t filled = 0;
   for (size_t i = 0; i < examples.size(); ++i) {
     const auto length = static_cast<int64_t>(examples[i].ids.size());
-    if (begins.empty() || filled + length > tokens) begins.push_back(i), filled = 0;
+    check(length <= config.sequence_length, "a sequence of {} tokens is longer than the model's {} positions", length, config.sequence_length);
+    const bool full = begins.empty() || filled + length > tokens || static_cast<int64_t>(i - begins.back()) == config.micro_batch_size;
+    if (full) begins.push_back(i), filled = 0;
     filled += length;
   }
   begins.push_back(examples.size());
@@ -55,42 +59,13 @@ void share_among(Communicator& ranks, const BertHeadConfig& head, std::span<cons
 
 }  // namespace
 
-Arena& BatchMemory::for_batch(const Bert& model, int64_t tokens, int64_t sequences) {
-  const size_t bytes = model.memory_bytes(tokens, sequences, 0, false);
-  if (!arena_ || arena_->capacity() < bytes) {
-    arena_.reset();  // the old memory first
-    arena_ = std::make_unique<Arena>("activations", bytes + bytes / 8);
-  }
-  return *arena_;
-}
-
-std::vector<Logits> predict_all(const Bert& model, std::span<const Example> examples, int64_t tokens, BatchMemory& memory,
-                                const std::function<void(uint64_t)>& progress) {
-  std::vector<Logits> out(examples.size());
-  const std::vector<size_t> begins = batches_of(examples, tokens);
-  for (size_t b = 0; b + 1 < begins.size(); ++b) {
-    const size_t count = begins[b + 1] - begins[b];
-    TokenBatch batch = batch_of(examples.subspan(begins[b], count));
-    const Shape n{static_cast<int64_t>(batch.tokens.size())};
-    const auto ids = [&](std::vector<int32_t>& values) { return Tensor(values.data(), n, DType::i32); };
-    BertInput input{ids(batch.tokens), ids(batch.types), ids(batch.positions), {}};
-    input.layout.spans = batch.spans;
-    input.layout.max_length = batch.max_length;
-    input.layout.training = false;
-    const Tensor logits = model.predict({}, input, memory.for_batch(model, n[0], static_cast<int64_t>(count)));
-    take_logits(model.head(), logits, batch.spans, {out.data() + begins[b], count});
-    if (progress) progress(begins[b + 1]);
-  }
-  return out;
-}
-
 std::vector<Logits> predict_all(Engine& engine, std::span<const Example> examples, int64_t tokens, const std::function<void(uint64_t)>& progress) {
   const EngineConfig& config = engine.config();
   const auto replicas = static_cast<size_t>(config.parallel.grid.data_parallel), replica = static_cast<size_t>(engine.at().data);
   const auto stages = static_cast<size_t>(config.parallel.grid.pipeline_parallel);
   const size_t at_a_time = replicas * (stages > 1 ? 8 * stages : 1);  // a pipeline wants many, to be idle seldom
   std::vector<Logits> out(examples.size());
-  const std::vector<size_t> begins = batches_of(examples, std::min(tokens, config.packed_tokens));
+  const std::vector<size_t> begins = batches_of(examples, tokens, config);
   const size_t count = begins.size() - 1;
   for (size_t first = 0; first < count; first += at_a_time) {
     const size_t end = std::min(count, first + at_a_time);

@@ -16,6 +16,7 @@
 #include "triax/base/log.h"
 #include "triax/base/progress.h"
 #include "triax/base/rng.h"
+#include "triax/base/system.h"
 #include "triax/base/text.h"
 #include "triax/finetune/batches.h"
 #include "triax/finetune/model_folder.h"
@@ -23,6 +24,7 @@
 #include "triax/finetune/start.h"
 #include "triax/kernels/device_queue.h"
 #include "triax/tensor/device.h"
+#include "triax/train/memory_limit.h"
 #include "triax/train/state.h"
 
 namespace triax::finetune {
@@ -171,6 +173,10 @@ class SeedRun {
     size_engine({config_.train.batch_size, config_.train.micro_batch_tokens}, train_.examples, predicted, engine);
     check(engine.sequence_length <= engine.model.max_positions, "a sequence of {} tokens is longer than the {} positions of {}; lower data.max_length = {}",
           engine.sequence_length, engine.model.max_positions, config_.model.path, config_.data.max_length);
+    if (grid) engine.device = device_of_rank(engine.device.kind, world_->local_rank());
+    require_memory(plan_memory(engine, grid ? grid->at() : GridCoordinates{}), engine.device, resident_bytes(), world_,
+                   fmt::format("lower train.micro_batch_tokens (now {}) or data.max_length (now {}), or set train.recompute to selective or full (now {})",
+                               config_.train.micro_batch_tokens, config_.data.max_length, name_of(engine.recompute)));
     engine_ = std::make_unique<Engine>(engine, grid);
     if (!grid || !leads(world_)) return;
     double bytes = 0;

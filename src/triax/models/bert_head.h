@@ -30,19 +30,16 @@ struct BertHeadConfig {
 
 inline constexpr BertHeadConfig kPretraining{.head = BertHead::pretraining};
 
-// What is to be learned. Which fields are used depends on the head; weights are each one's share in the
+// What the head of a task is to learn. Which fields are used depends on the head; weights are each one's share in the
 // loss (0: not counted).
 struct BertTargets {
   // tokens: class of every token. sequence: of every sequence. choice: of every group of `choices`
-  // sequences. pretraining: the token behind each masked row.
+  // sequences.
   std::span<const int32_t> labels;
   std::span<const float> weights;     // as labels; spans: [b]
   std::span<const float> values;      // sequence with one label: numbers [b], squared error
   std::span<const int32_t> starts, ends;  // spans: first and last token of the answer, rows of the batch [b]
   int64_t choices = 0;
-  // pretraining
-  std::span<const int32_t> masked;    // rows of the batch
-  std::span<const int32_t> order;     // 0 or 1 for each sequence; empty: that head is not trained
 };
 
 }  // namespace triax

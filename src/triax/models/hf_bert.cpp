@@ -162,8 +162,8 @@ std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, bo
   return missing;
 }
 
-std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model, bool with_classifier) {
-  auto missing = load_hf_bert(directory, model.config().post_norm, model.head().head, model.parameters(), with_classifier);
+std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model) {
+  auto missing = load_hf_bert(directory, model.config().post_norm, model.head().head, model.parameters());
   model.parameters().refresh_copies({});
   return missing;
 }

@@ -44,7 +44,7 @@ std::string hf_bert_config_json(const HfBertConfig& config);
 std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, bool post_norm, BertHead head, Parameters& parameters,
                                       bool with_classifier = true);
 // The same for a whole model, ready to compute.
-std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model, bool with_classifier = true);
+std::vector<std::string> load_hf_bert(const std::filesystem::path& directory, Bert& model);
 
 // A tensor of such a directory, and what it is of ours.
 struct HfBertTensor {

@@ -112,6 +112,7 @@ class Parameters {
   const ParameterTable& table() const { return table_; }
   DType compute_type() const { return compute_type_; }
   Device device() const { return device_; }
+  bool with_gradients() const { return with_gradients_; }
   const Sharding& sharding() const { return sharding_; }
 
   // What kernels read and add to. With sharded weights (gradients), only while the unit is resident.

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 
 #include "triax/kernels/attention.h"
 #include "triax/kernels/linear.h"
@@ -29,6 +30,9 @@ enum class Recompute {
   selective,  // compute both norms and the activation again: saves 2 h + f a token for ~1 % time
   full        // keep the layer's input only: saves all but h, at the price of one more forward
 };
+inline std::string_view name_of(Recompute recompute) {
+  return recompute == Recompute::full ? "full" : recompute == Recompute::selective ? "selective" : "none";
+}
 
 struct BlockConfig {
   int64_t hidden_size = 0, num_heads = 0, ffn_hidden_size = 0;

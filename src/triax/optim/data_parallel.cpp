@@ -55,7 +55,7 @@ DataParallel::DataParallel(Parameters& parameters, Communicator* data, Communica
   };
   if (parameters.sharding().weights())
     fill_slots(weight_slots_, weight_slot_bytes(parameters.table(), parameters.compute_type()));
-  if (parameters.sharding().gradients()) fill_slots(gradient_slots_, gradient_slot_bytes(parameters.table()));
+  if (parameters.with_gradients() && parameters.sharding().gradients()) fill_slots(gradient_slots_, gradient_slot_bytes(parameters.table()));
 }
 
 DataParallel::~DataParallel() = default;

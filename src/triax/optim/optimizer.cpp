@@ -74,7 +74,7 @@ size_t Optimizer::bytes(const ParameterTable& table, const Sharding& sharding) {
 
 Optimizer::Optimizer(const Parameters& parameters, const AdamWConfig& config)
     : parameters_(&parameters), config_(config) {
-  const size_t bytes = static_cast<size_t>(parameters.owned_size()) * sizeof(float);
+  const size_t bytes = parameters.with_gradients() ? static_cast<size_t>(parameters.owned_size()) * sizeof(float) : 0;
   moment1_ = Buffer(bytes, parameters.device(), "optimizer (Adam m, v)");
   moment2_ = Buffer(bytes, parameters.device(), "optimizer (Adam m, v)");
 }

@@ -25,6 +25,7 @@ struct GradientSquares {
 // `counts_whole`: on one rank of each tensor-parallel group, which counts what all of them hold whole.
 GradientSquares gradient_squares(const Context& context, const Parameters& parameters, bool counts_whole);
 
+// Of parameters without gradients it keeps no moments and makes no step.
 class Optimizer {
  public:
   Optimizer(const Parameters& parameters, const AdamWConfig& config);

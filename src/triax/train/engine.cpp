@@ -18,8 +18,14 @@ Tensor read_only(const std::vector<int32_t>& values) {
   return {const_cast<int32_t*>(values.data()), {static_cast<int64_t>(values.size())}, DType::i32};
 }
 
-std::unique_ptr<Arena> make_arena(const char* purpose, size_t bytes, Device device) {
-  return std::make_unique<Arena>(purpose, std::max<size_t>(bytes, Arena::kAlignment), device);
+// As large as what `allocate` takes of it: measured first, and then taken.
+template <typename Allocate>
+std::unique_ptr<Arena> make_arena(const char* purpose, Device device, Allocate&& allocate) {
+  Arena measure(device);
+  allocate(measure);
+  auto arena = std::make_unique<Arena>(purpose, std::max<size_t>(measure.peak(), Arena::kAlignment), device);
+  allocate(*arena);
+  return arena;
 }
 
 Tensor tensor_of(std::vector<float>& values) { return {values.data(), {static_cast<int64_t>(values.size())}, DType::f32}; }
@@ -57,28 +63,20 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid, std::unique_
   if (grid) tensor_ = {.group = &grid->tensor(), .sequence_parallel = parallel.sequence_parallel};
   const std::vector<StageShape> shapes = chunk_shapes(config_, plan_, tensor_);
 
-  EngineBuffers buffers, measured;
+  EngineBuffers buffers;
   const Device device = config_.device;
-  Arena activations(device), workspace(device), messages(device);
-  allocate_activations(config_, plan_, shapes, measured, activations);
-  allocate_workspace(config_, plan_, shapes, measured, workspace);
-  activations_ = make_arena("activations", activations.peak(), device);
-  workspace_arena_ = make_arena("workspace", workspace.peak(), device);
-  allocate_activations(config_, plan_, shapes, buffers, *activations_);
-  allocate_workspace(config_, plan_, shapes, buffers, *workspace_arena_);
+  activations_ = make_arena("activations", device, [&](Arena& arena) { allocate_activations(config_, plan_, shapes, buffers, arena); });
+  workspace_arena_ = make_arena("workspace", device, [&](Arena& arena) { allocate_workspace(config_, plan_, shapes, buffers, arena); });
   gradient_ = buffers.gradient;
   output_ = buffers.output;
   staged_ = buffers.staged;
-  const std::vector<Action> list =
-      schedule(parallel.schedule, config_.pipeline(config_.max_micro_batches), at().pipeline);
-  PipelineBuffers::allocate(list, plan_.message, config_.compute_type(), messages);
-  message_arena_ = make_arena("messages", messages.peak(), device);
-  messages_ = PipelineBuffers::allocate(list, plan_.message, config_.compute_type(), *message_arena_);
+  const std::vector<Action> list = longest_schedule(config_, at().pipeline);
+  message_arena_ = make_arena("messages", device, [&](Arena& arena) { messages_ = PipelineBuffers::allocate(list, plan_.message, config_.compute_type(), arena); });
 
   const Sharding sharding{parallel.zero_stage, at().data, parallel.grid.data_parallel};
   Communicator* partial = tensor_.replicated_gradients_need_sum() ? tensor_.group : nullptr;
   for (size_t c = 0; c < shapes.size(); ++c) {
-    std::unique_ptr<StageModel> model = make_stage_model(shapes[c], true, sharding);
+    std::unique_ptr<StageModel> model = make_stage_model(shapes[c], config_.training, sharding);
     Parameters& parameters = model->parameters();
     auto chunk = std::unique_ptr<Chunk>(
         new Chunk{.model = std::move(model),
@@ -172,6 +170,7 @@ void Engine::run(std::span<const Action> list, std::vector<ActionSpan>* spans) {
 }
 
 StepResult Engine::train_step(int64_t step, LearningRate rate, std::span<const TokenBatch> batches) {
+  check(config_.training, "an engine without gradients cannot train");
   step_ = begin(batches);
   step_.number = step;
   step_.training = true;
@@ -275,7 +274,7 @@ MicroBatch Engine::stage(const TokenBatch& batch) {
   micro.weights = tensor_of(weights_);
   if (config_.model.is_bert()) {
     const TaskTargets& t = batch.task;
-    task_ = {.labels = t.labels, .weights = t.weights, .values = t.values, .starts = t.starts, .ends = t.ends, .choices = t.choices, .masked = {}, .order = {}};
+    task_ = {.labels = t.labels, .weights = t.weights, .values = t.values, .starts = t.starts, .ends = t.ends, .choices = t.choices};
     micro.task = step_.take ? nullptr : &task_;
     micro.types = read_only(batch.types);
     micro.order = read_only(batch.order);

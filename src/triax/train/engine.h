@@ -1,5 +1,6 @@
 // The engine: one rank's part of a model, its optimizer and the memory they work in. One call is one optimizer
-// step over the micro-batches it is given; it knows nothing of files, logs or schedules of the learning rate.
+// step over the micro-batches it is given; it knows nothing of files, logs or schedules of the learning rate. One that only
+// predicts (EngineConfig::training) has no optimizer.
 #pragma once
 
 #include <functional>
@@ -70,8 +71,8 @@ class Engine : private PipelineWork {
   StepResult train_step(int64_t step, LearningRate rate, std::span<const TokenBatch> batches);
   // Mean losses without dropout or gradients. Every data-parallel rank must bring as many batches.
   StepResult evaluate(std::span<const TokenBatch> batches);
-  // What the head of a task computes of each batch (models/bert.h, Bert::predict): `take(i, logits)` is called on the ranks
-  // that have the head, in order, with logits in the host's memory. Every data-parallel rank must bring as many batches.
+  // What the head of a task computes of each batch (models/stage_model.h, TaskHeadWorkspace): `take(i, logits)` is called on the
+  // ranks that have the head, in order, with logits in the host's memory. Every data-parallel rank must bring as many batches.
   using TakeLogits = std::function<void(size_t batch, const Tensor& logits)>;
   void predict(std::span<const TokenBatch> batches, const TakeLogits& take);
 

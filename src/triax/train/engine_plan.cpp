@@ -100,6 +100,11 @@ void validate(const EngineConfig& config) {
     check_partition(parallel.stage_layers, config.model.num_layers, config.pipeline(1).stages());
 }
 
+std::vector<Action> longest_schedule(const EngineConfig& config, int pipeline_rank) {
+  const PipelineShape shape = config.pipeline(config.max_micro_batches);
+  return config.training ? schedule(config.parallel.schedule, shape, pipeline_rank) : forward_only_schedule(shape, pipeline_rank);
+}
+
 EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at) {
   const ParallelConfig& parallel = config.parallel;
   const PipelineShape shape = config.pipeline(config.max_micro_batches);
@@ -108,8 +113,8 @@ EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at) {
   if (plan.stage_layers.empty())
     plan.stage_layers = partition_layers(config.model.num_layers, shape.pipeline_parallel, shape.virtual_pipeline,
                                          head_cost(config));
-  plan.split_backward = splits_backward(parallel.schedule) && shape.pipeline_parallel > 1;
-  const std::vector<Action> list = schedule(parallel.schedule, shape, at.pipeline);
+  plan.split_backward = config.training && splits_backward(parallel.schedule) && shape.pipeline_parallel > 1;
+  const std::vector<Action> list = longest_schedule(config, at.pipeline);
   for (int chunk = 0; chunk < shape.virtual_pipeline; ++chunk) {
     const auto stage = static_cast<size_t>(shape.stage_of(at.pipeline, chunk));
     ChunkPlan& c = plan.chunks.emplace_back();
@@ -117,7 +122,7 @@ EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at) {
     c.part.num_layers = plan.stage_layers[stage];
     c.part.has_embedding = stage == 0;
     c.part.has_head = stage + 1 == plan.stage_layers.size();
-    count_in_flight(list, chunk, c);
+    if (config.training) count_in_flight(list, chunk, c);
     if (!plan.split_backward) c.deferred = 0;
     if (config.recompute != Recompute::none)
       c.kept = static_cast<int>(std::min<int64_t>(config.keep_micro_batches, c.stashes));
@@ -157,6 +162,7 @@ void lay_out(WorkspacePlace& place, int64_t n, int64_t b, bool with_backward, Ar
 void allocate_activations(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,
                           EngineBuffers& buffers, Arena& arena) {
   const int64_t n = config.micro_batch_tokens();
+  buffers.stashes.clear(), buffers.deferred.clear();
   for (size_t c = 0; c < shapes.size(); ++c) {
     buffers.stashes.emplace_back();
     buffers.deferred.emplace_back();
@@ -164,7 +170,7 @@ void allocate_activations(const EngineConfig& config, const EnginePlan& plan, st
     keeping.recompute = Recompute::none;
     for (int i = 0; i < plan.chunks[c].stashes; ++i)
       lay_out(buffers.stashes.back().emplace_back(StashPlace{.shape = i < plan.chunks[c].kept ? keeping : shapes[c], .extent = next_place(arena), .stash = {}}), n,
-              true, arena);
+              config.training, arena);
     for (int i = 0; i < plan.chunks[c].deferred; ++i)
       lay_out(buffers.deferred.back().emplace_back(DeferredPlace{.shape = shapes[c], .extent = next_place(arena), .deferred = {}}), n, arena);
   }
@@ -186,15 +192,17 @@ void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std:
   const int64_t n = config.micro_batch_tokens();
   const size_t begin = arena.mark();
   size_t end = begin;
+  buffers.workspaces.clear();
   for (const StageShape& shape : shapes) {  // one chunk works at a time
     arena.release(begin);
-    lay_out(buffers.workspaces.emplace_back(WorkspacePlace{.shape = shape, .extent = next_place(arena), .workspace = {}}), n, config.micro_batch_size, true, arena);
+    lay_out(buffers.workspaces.emplace_back(WorkspacePlace{.shape = shape, .extent = next_place(arena), .workspace = {}}), n, config.micro_batch_size, config.training,
+            arena);
     end = std::max(end, arena.mark());
   }
   arena.release(end);
   if (config.parallel.grid.pipeline_parallel == 1) return;
   const Shape rows = {shapes[0].parallel.residual_rows(n), config.model.hidden_size};
-  buffers.gradient = arena.allocate(rows, config.compute_type());
+  if (config.training) buffers.gradient = arena.allocate(rows, config.compute_type());
   if (plan.splits_message) buffers.output = arena.allocate(rows, config.compute_type());
 }
 
@@ -220,18 +228,16 @@ std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordin
   for (const StageShape& shape : shapes) {
     ParameterTable table = declare_stage(shape.config, shape.part, at.tensor, grid.tensor_parallel, shape.head).table;
     table.lay_out(grid.data_parallel);
-    for (const MemoryUse& use : Parameters::memory(table, shape.compute_type, true, sharding)) add(use.purpose, use.bytes);
-    optimizer += Optimizer::bytes(table, sharding);
-    exchange += DataParallel::buffer_bytes(table, shape.compute_type, true, sharding);
+    for (const MemoryUse& use : Parameters::memory(table, shape.compute_type, config.training, sharding)) add(use.purpose, use.bytes);
+    if (config.training) optimizer += Optimizer::bytes(table, sharding);
+    exchange += DataParallel::buffer_bytes(table, shape.compute_type, config.training, sharding);
   }
   add("optimizer (Adam m, v)", optimizer);
   EngineBuffers buffers;
   Arena activations(config.device), workspace(config.device), messages(config.device);
   allocate_activations(config, plan, shapes, buffers, activations);
   allocate_workspace(config, plan, shapes, buffers, workspace);
-  const std::vector<Action> list =
-      schedule(config.parallel.schedule, config.pipeline(config.max_micro_batches), at.pipeline);
-  PipelineBuffers::allocate(list, plan.message, config.compute_type(), messages);
+  PipelineBuffers::allocate(longest_schedule(config, at.pipeline), plan.message, config.compute_type(), messages);
   add("activations", activations.peak());
   add("workspace, logits", workspace.peak());
   add("messages between stages", messages.peak());

@@ -46,6 +46,7 @@ struct EngineConfig {
   // tokens up to this.
   int64_t packed_tokens = 0;
   int64_t max_micro_batches = 1;  // in one step, of one pipeline
+  bool training = true;           // false: no step is made, so that there are no gradients, no optimizer, and nothing is kept for a backward
   Precision precision = Precision::fp32;
   AttentionBackend attention = AttentionBackend::own;  // on a GPU, of micro-batches that are not packed
   Recompute recompute = Recompute::none;
@@ -91,6 +92,8 @@ struct EnginePlan {
   bool split_backward = false;
 };
 EnginePlan plan_engine(const EngineConfig& config, const GridCoordinates& at);
+// The longest list of actions of a rank, from which follows what it needs memory for.
+std::vector<Action> longest_schedule(const EngineConfig& config, int pipeline_rank);
 
 // The memory of a rank at `at`, by purpose; the sizes are exactly those of what Engine allocates.
 std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordinates& at);
@@ -138,7 +141,7 @@ struct EngineBuffers {
   Tensor gradient, output;                         // [r, h]; only with a pipeline
   StagedBatch staged;                              // not on a CPU
 };
-// On a measuring arena tells the sizes. shapes: one for each chunk.
+// On a measuring arena tells the sizes. shapes: one for each chunk. Each fills its part of the buffers anew.
 void allocate_activations(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,
                           EngineBuffers& buffers, Arena& arena);
 void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,

@@ -18,6 +18,7 @@
 #include "triax/base/text.h"
 #include "triax/kernels/peak.h"
 #include "triax/tensor/device.h"
+#include "triax/train/memory_limit.h"
 
 namespace triax {
 namespace {
@@ -71,7 +72,10 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
     peak_flops_ = sum_over_ranks(measured_peak(queue ? queue->context() : Context{}, config_.train.precision));
   }
   resident_at_start_ = resident_bytes();
-  check_memory_fits(plan_memory(config_.engine(), grid_ ? grid_->at() : GridCoordinates{}));
+  require_memory(plan_memory(config_.engine(), grid_ ? grid_->at() : GridCoordinates{}),
+                 device_of_rank(config_.train.device, world ? world->local_rank() : 0), resident_at_start_, world,
+                 fmt::format("lower train.micro_batch_size (now {}), or set train.recompute to selective or full (now {})",
+                             config_.train.micro_batch_size, name_of(config_.train.recompute)));
   trace_ = std::make_unique<RunTrace>(grid_.get(), parse_step_range(config_.output.trace));
   engine_ = std::make_unique<Engine>(config_.engine(), grid_.get());
   engine_->set_trace(trace_->trace());
@@ -133,23 +137,6 @@ void Trainer::open_data() {
 
 void Trainer::load_data() {
   data_ = std::make_unique<TrainingData>(config_, tokenizer_.get());
-}
-
-void Trainer::check_memory_fits(const std::vector<MemoryUse>& plan) const {
-  const bool on_gpu = config_.train.device == Device::Kind::cuda;
-  size_t total = on_gpu ? 0 : resident_at_start_;
-  for (const MemoryUse& use : plan) total += use.bytes;
-  const size_t ranks = grid_ ? static_cast<size_t>(grid_->world().local_size()) : 1;
-  const size_t limit = on_gpu ? find_gpus().gpus.at(0).memory_bytes : memory_limit_bytes();
-  if (limit == 0 || total * ranks <= limit) return;
-  fail("this run needs {}{} and {} has {}:\n{}lower train.micro_batch_size (now {}), or set "
-       "train.recompute to selective or full (now {})",
-       format_bytes(static_cast<double>(total)), ranks > 1 ? fmt::format(" on each of {} ranks", ranks) : "",
-       on_gpu ? "the GPU" : "the machine", format_bytes(static_cast<double>(limit)),
-       format_memory_table(plan), config_.train.micro_batch_size,
-       config_.train.recompute == Recompute::full        ? "full"
-       : config_.train.recompute == Recompute::selective ? "selective"
-                                                         : "none");
 }
 
 void Trainer::start_or_resume() {

@@ -38,7 +38,6 @@ class Trainer {
   void open_data();
   void load_data();
   void require_same_run() const;
-  void check_memory_fits(const std::vector<MemoryUse>& plan) const;
   // What this rank will take beside what the program took before.
   std::vector<MemoryUse> memory_plan();
   void start_or_resume();
