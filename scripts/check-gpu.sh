@@ -22,7 +22,10 @@ run "$build/triax" info
 run "$build/test_kernels" --gtest_brief=1 --gtest_filter='Gpu*'
 run "$build/triax" bench kernels --device cuda
 gpt2=(--vocab-size 50257 --hidden-size 768 --num-layers 12 --num-heads 12 --sequence-length 1024 --micro-batch-size 16 --seconds 10)
-for precision in fp32 tf32 bf16; do
+precisions="fp32 tf32 bf16"
+# FP8 from compute capability 8.9 on.
+if "$build/triax" info --no-measure | grep -E 'compute capability (8\.9|9|1[0-9])' >/dev/null; then precisions="$precisions fp8"; fi
+for precision in $precisions; do
   run "$build/triax" bench train --device cuda --precision $precision "${gpt2[@]}"
 done
 for attention in cudnn cudnn_fast; do

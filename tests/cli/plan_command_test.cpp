@@ -36,6 +36,15 @@ TEST(PlanCommand, WhatDoesNotFitIsToldWithWhatWould) {
   EXPECT_NE(evaluate.out.find("does not fit"), std::string::npos) << evaluate.out;
 }
 
+TEST(PlanCommand, PlansWhatOnlyGpusMultiplyForGpus) {
+  for (const char* precision : {"tf32", "fp8"}) {
+    const std::string run = "plan " + kConfigs + "gpt2-124m.toml --devices 2 --evaluate --set train.precision=" + precision;
+    const ProgramResult gpu = run_triax(run + " --hardware dgx-h100"), cpu = run_triax(run + " --hardware cpu");
+    EXPECT_EQ(gpu.status, 0) << gpu.err;
+    EXPECT_NE(cpu.err.find("is a way of GPUs to multiply"), std::string::npos) << cpu.err;
+  }
+}
+
 TEST(PlanCommand, MistakesNameTheRemedy) {
   EXPECT_NE(run_triax("plan").err.find("triax plan needs a run"), std::string::npos);
   EXPECT_NE(run_triax("plan " + kConfigs + "gpt-39b.toml --hardware selena").err.find("neither a file nor a name"), std::string::npos);

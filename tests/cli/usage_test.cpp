@@ -33,7 +33,7 @@ TEST(Usage, MistakesGiveOneLineWithAHint) {
       {"info extra",
        "triax: error: triax info does not take the argument \"extra\" (see `triax info --help`)\n"},
       {"bench train --precision half",
-       "triax: error: --precision: half is not one of fp32, bf16, fp16, tf32 (see `triax bench train "
+       "triax: error: --precision: half is not one of fp32, bf16, fp16, tf32, fp8 (see `triax bench train "
        "--help`)\n"},
       {"--log-level loud info",
        "triax: error: --log-level: loud is not one of debug, info, warning, error, off (see `triax "

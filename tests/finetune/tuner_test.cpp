@@ -187,6 +187,12 @@ TEST_F(Tuner, LearnsInBf16) {
   const auto set = half.task->read(at("dev"), true);
   EXPECT_EQ(half.task->score(*set, predict_all(*half.engine, set->examples, 512)).value, result.seeds[0].dev.value);
   EXPECT_NEAR(whole.task->score(*set, predict_all(*whole.engine, set->examples, 512)).value, result.seeds[0].dev.value, 5);
+  // As if it had been tuned in FP8, on a GPU: answers must not depend on one another.
+  std::string task = read_file(best + "/triax_task.json");
+  const std::string tuned_in = "precision = \\\"bf16\\\"";
+  ASSERT_NE(task.find(tuned_in), std::string::npos) << task;
+  write_file_atomic(best + "/triax_task.json", task.replace(task.find(tuned_in), tuned_in.size(), "precision = \\\"fp8\\\""));
+  EXPECT_EQ(load_tuned_model(best).engine->config().precision, Precision::bf16);
 }
 
 // A scale that is too high at first: steps are skipped until it fits, and the answers of the tuned model are those of its folder.

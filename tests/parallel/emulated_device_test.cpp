@@ -31,13 +31,18 @@ TokenBatch batch_of_device(const EngineConfig& config, int64_t first) {
   return batch;
 }
 
+EngineConfig tiny_of_device(ModelKind kind) {
+  EngineConfig config;
+  config.model = {.vocab_size = 61, .hidden_size = 32, .num_layers = 2, .num_heads = 2, .max_positions = 16,
+                  .hidden_dropout = 0.1, .attention_dropout = 0.1, .vocab_multiple = 16};
+  config.model.kind = kind;
+  config.sequence_length = 16, config.micro_batch_size = 2, config.max_micro_batches = 2;
+  return config;
+}
+
 void compare_on_grids(ModelKind kind) {
   for (const GridShape& shape : {GridShape{2, 1, 1}, GridShape{1, 2, 1}, GridShape{1, 1, 2}}) {
-    EngineConfig config;
-    config.model = {.vocab_size = 61, .hidden_size = 32, .num_layers = 2, .num_heads = 2, .max_positions = 16,
-                    .hidden_dropout = 0.1, .attention_dropout = 0.1, .vocab_multiple = 16};
-    config.model.kind = kind;
-    config.sequence_length = 16, config.micro_batch_size = 2, config.max_micro_batches = 2;
+    EngineConfig config = tiny_of_device(kind);
     config.parallel.sequence_parallel = shape.tensor_parallel > 1;
     config.parallel.zero_stage = shape.data_parallel > 1 ? 3 : 0;
     ProcessGrid grid(world(), shape);
@@ -60,6 +65,25 @@ TEST(EmulatedDevice, TrainsOnGridsLikeTheCpu) {
   if (world().size() != 2) return;
   compare_on_grids(ModelKind::gpt);
   compare_on_grids(ModelKind::bert);
+}
+
+// Each rank scales its own part of a matrix, and adds up what was rounded to bf16: that is all that a grid changes.
+TEST(EmulatedDevice, ComputesInFloat8AlikeOnTensorParallelRanks) {
+  if (world().size() != 2) return;
+  EngineConfig config = tiny_of_device(ModelKind::gpt);
+  config.precision = Precision::fp8;
+  config.device.kind = Device::Kind::emulated;
+  Engine alone(config, nullptr, cuda_on_host::make_queue());
+  ProcessGrid grid(world(), {2, 1, 1});
+  config.parallel.sequence_parallel = true;
+  Engine shared(config, &grid, cuda_on_host::make_queue());
+  alone.initialize(), shared.initialize();
+  const std::vector<TokenBatch> batches = {batch_of_device(config, 0), batch_of_device(config, 2)};
+  for (int64_t step = 1; step <= 2; ++step) {
+    const StepResult want = alone.train_step(step, 1e-3, batches), got = shared.train_step(step, 1e-3, batches);
+    EXPECT_NEAR(got.loss, want.loss, 2e-4 * want.loss);
+    EXPECT_NEAR(got.gradient_norm, want.gradient_norm, 4e-3 * want.gradient_norm);
+  }
 }
 
 }  // namespace

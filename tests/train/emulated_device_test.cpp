@@ -49,9 +49,10 @@ TokenBatch batch_of(const EngineConfig& config, uint64_t seed) {
 }
 
 void compare(ModelKind kind, Precision precision, Recompute recompute, double tolerance) {
-  EngineConfig config = tiny(kind, precision, recompute);
+  EngineConfig config = tiny(kind, precision == Precision::fp8 ? Precision::bf16 : precision, recompute);
   const std::vector<TokenBatch> batches = {batch_of(config, 0), batch_of(config, 1)};
   Engine expected(config);
+  config.precision = precision;
   config.device.kind = Device::Kind::emulated;
   Engine engine(config, nullptr, cuda_on_host::make_queue());
   expected.initialize(), engine.initialize();
@@ -62,12 +63,13 @@ void compare(ModelKind kind, Precision precision, Recompute recompute, double to
     EXPECT_NEAR(got.gradient_norm, want.gradient_norm, 4 * tolerance * want.gradient_norm) << step;
     EXPECT_EQ(got.tokens, want.tokens);
   }
-  EXPECT_EQ(engine.memory().size(), expected.memory().size());
+  EXPECT_EQ(engine.memory().size(), expected.memory().size() + (precision == Precision::fp8 ? 1 : 0));
 }
 
 TEST(EmulatedDevice, TrainsLikeTheCpu) {
   compare(ModelKind::gpt, Precision::fp32, Recompute::none, 2e-6);
   compare(ModelKind::gpt, Precision::bf16, Recompute::full, 4e-3);
+  compare(ModelKind::gpt, Precision::fp8, Recompute::selective, 6e-3);
   // To the emulated device tf32 is fp32.
   EngineConfig config = tiny(ModelKind::gpt, Precision::tf32, Recompute::none);
   config.device.kind = Device::Kind::emulated;
@@ -83,6 +85,7 @@ TEST(EmulatedDevice, TrainsLikeTheCpu) {
 TEST(EmulatedDevice, PretrainsABertLikeTheCpu) {
   compare(ModelKind::bert, Precision::fp32, Recompute::none, 2e-6);
   compare(ModelKind::bert, Precision::bf16, Recompute::selective, 4e-3);
+  compare(ModelKind::bert, Precision::fp8, Recompute::full, 6e-3);
 }
 
 // The library's attention, which here is the CPU's behind the library's interface, beside ours: full sequences are the
@@ -125,7 +128,7 @@ TEST(EmulatedDevice, RefusesTheLibrarysAttentionWithWhatItNeeds) {
   config.model.attention_dropout = 0;
   EXPECT_EQ(refusal(), "");
   config.precision = Precision::fp32;
-  EXPECT_EQ(refusal(), needs("train.precision = \"bf16\" or \"fp16\""));
+  EXPECT_EQ(refusal(), needs("train.precision = \"bf16\", \"fp16\" or \"fp8\""));
   config.precision = Precision::fp16;
   config.model.num_heads = 8;
   EXPECT_EQ(refusal(), needs("heads of up to 128 elements, a multiple of 8 (model.hidden_size / model.num_heads)"));

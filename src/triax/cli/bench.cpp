@@ -119,7 +119,7 @@ void bench_train(const BenchOptions& options, World& world) {
   const GridShape& shape = config.parallel.grid;
   fmt::print("model          {} parameters, s {}, micro-batch {}, {}, {} threads\n",
              format_count(static_cast<double>(config.model.num_parameters())), config.sequence_length,
-             config.micro_batch_size, name_of(dtype), num_threads());
+             config.micro_batch_size, name_of(config.precision), num_threads());
   if (ranks > 1)
     fmt::print("grid           tensor {} x pipeline {} x data {}, {} chunks a rank\n", shape.tensor_parallel,
                shape.pipeline_parallel, shape.data_parallel, config.parallel.virtual_pipeline);
@@ -179,7 +179,7 @@ void add_bench_command(Command app) {
   train.add_option("--micro-batch-size", options->engine.micro_batch_size).show_default();
   train.add_option("--dropout", model.hidden_dropout, "hidden and attention dropout").show_default();
   train.add_choice("--device", options->engine.device.kind, {{"cpu", Device::Kind::cpu}, {"cuda", Device::Kind::cuda}});
-  train.add_choice("--precision", options->engine.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}, {"tf32", Precision::tf32}});
+  train.add_choice("--precision", options->engine.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}, {"tf32", Precision::tf32}, {"fp8", Precision::fp8}});
   train.add_choice("--attention", options->engine.attention, {{"own", AttentionBackend::own}, {"cudnn", AttentionBackend::cudnn}, {"cudnn_fast", AttentionBackend::cudnn_fast}});
   train.add_choice("--recompute", options->engine.recompute, {{"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}});
   add_grid_options(train, *options);

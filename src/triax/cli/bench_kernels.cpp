@@ -65,7 +65,7 @@ void add_bench_kernels_command(Command bench) {
   command.add_option("--threads", options->threads, "of the CPU").between(1, 1024).show_default();
   command.add_option("--filter", options->filter, "only what contains this: \"attention\", \"layernorm_backward bf16\"").type_name("TEXT");
   command.add_option("--seconds", options->timing.seconds, "for each case, at least").non_negative().show_default();
-  command.footer("Products are measured against the fastest matrix product, all else against the bandwidth of y += a x.\n"
+  command.footer("Products are measured against the fastest matrix product (in FP8, of bf16), all else against the bandwidth of y += a x.\n"
                  "Above 100 % the operands stayed in a cache.\n\n"
                  "Examples:\n"
                  "  triax bench kernels --filter layernorm\n"

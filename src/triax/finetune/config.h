@@ -100,7 +100,8 @@ struct TrainSection {
     v("class_weights", class_weights, "balanced: classes count by the inverse of how frequent they are", {"none", "balanced"});
     v("device", device, "what a rank computes on; cuda: an NVIDIA GPU", {"cpu", "cuda"});
     v("precision", precision, "of matrix products and activations; weights, sums and losses are fp32 in all; tf32: all in fp32, and "
-      "products on a GPU round their operands to 10 bits", {"fp32", "bf16", "fp16", "tf32"});
+      "products on a GPU round their operands to 10 bits; fp8: bf16, and the linear layers on a GPU (Ada, Hopper) multiply in 8 bits",
+      {"fp32", "bf16", "fp16", "tf32", "fp8"});
     v("loss_scale", loss_scale, "fp16: the loss is multiplied by this before backward; 0: by a scale that adapts").at_least(0);
     v("initial_loss_scale", initial_loss_scale, "fp16: the scale of the first step").at_least(1);
     v("recompute", recompute, "what backward computes again instead of keeping: nothing, norms and activations, or whole layers",

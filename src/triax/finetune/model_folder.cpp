@@ -33,13 +33,18 @@ Tensor gather(const HfBertTensor& tensor, const std::vector<TensorPiece>& pieces
   return whole;
 }
 
+// On a CPU there is no tf32; and in FP8 an answer would depend on what is computed together with it, which has one scale.
+Precision precision_to_predict(Precision tuned_in, bool cpu) {
+  if (tuned_in == Precision::fp8) return Precision::bf16;
+  return cpu && tuned_in == Precision::tf32 ? Precision::fp32 : tuned_in;
+}
+
 EngineConfig engine_to_predict(const HfBertConfig& hf, const TunedModelOptions& options, Precision tuned_in, const ProcessGrid* grid) {
-  const bool cpu = options.device.kind == Device::Kind::cpu;
   EngineConfig engine;
   engine.model = hf.model;
   engine.model.vocab_multiple = 1;  // nothing is gained by padding
   engine.head = hf.head;
-  engine.precision = options.precision.value_or(cpu && tuned_in == Precision::tf32 ? Precision::fp32 : tuned_in);  // tf32 is for GPUs
+  engine.precision = options.precision.value_or(precision_to_predict(tuned_in, options.device.kind == Device::Kind::cpu));
   engine.device = options.device;
   if (grid) {
     engine.parallel.grid = grid->shape();

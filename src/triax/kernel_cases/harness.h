@@ -103,6 +103,7 @@ void add_attention_cases(Table& table);
 void add_cross_entropy_cases(Table& table);
 void add_elementwise_cases(Table& table);
 void add_embedding_cases(Table& table);
+void add_float8_cases(Table& table);
 void add_layernorm_cases(Table& table);
 void add_linear_cases(Table& table);
 Table all_cases();

@@ -1,4 +1,5 @@
 #include "triax/kernel_cases/reference.h"
+#include "triax/kernels/device_queue.h"
 #include "triax/kernels/linear.h"
 
 namespace triax::harness {
@@ -10,8 +11,9 @@ struct Form {
   bool bias = true;         // or dbias
   bool accumulate = false;  // backward_input: dx +=
   Activation activation = Activation::gelu_tanh;
+  bool float8 = false;  // within a layer of a device that multiplies FP8
   std::string name() const {
-    return fmt::format("{} n={} in={} out={} padding={}{}{}", name_of(dtype), n, in, out, padding,
+    return fmt::format("{} n={} in={} out={} padding={}{}{}", float8 ? "fp8" : name_of(dtype), n, in, out, padding,
                        bias ? "" : " no-bias", accumulate ? " accumulate" : "");
   }
   double product_flops() const {
@@ -22,6 +24,19 @@ struct Form {
     return 2e-7 * std::sqrt(static_cast<double>(terms)) + 2e-6;
   }
 };
+
+// An operand as it is multiplied.
+Vector operand(const Form& f, const Vector& x, Float8 format) { return f.float8 ? reference::float8_rounded(x, format) : x; }
+
+// The same call within a layer, of which the queue has memory for FP8.
+void multiply_in_float8(const Form& f, Problem& p) {
+  auto memory = std::make_shared<Buffer>(float8_bytes(f.n, f.in, f.out), target().device);
+  p.run = [memory, run = p.run](const Context& context) {
+    context.queue->float8 = {memory->data(), memory->bytes()};
+    run({.device = context.device, .queue = context.queue, .in_layer = true});
+    context.queue->float8 = {};
+  };
+}
 
 double weight_spread(const Form& f) {
   return 1 / std::sqrt(static_cast<double>(f.in + 1));
@@ -40,7 +55,7 @@ std::unique_ptr<Problem> forward(const Form& f) {
   p->run = [=](const Context& context) { linear_forward(context, x, weight, bias, y); };
   p->reference = [f](Values& v) {
     Vector y_values(v["y"].size());
-    reference::add_product(false, true, f.n, f.out, f.in, v["x"], v["weight"], y_values);
+    reference::add_product(false, true, f.n, f.out, f.in, operand(f, v["x"], Float8::e4m3), operand(f, v["weight"], Float8::e4m3), y_values);
     add_bias(f, v, y_values);
     v["y"] = y_values;
   };
@@ -62,7 +77,7 @@ std::unique_ptr<Problem> activation_forward(const Form& f) {
   };
   p->reference = [f](Values& v) {
     Vector pre_values(v["pre"].size());
-    reference::add_product(false, true, f.n, f.out, f.in, v["x"], v["weight"], pre_values);
+    reference::add_product(false, true, f.n, f.out, f.in, operand(f, v["x"], Float8::e4m3), operand(f, v["weight"], Float8::e4m3), pre_values);
     add_bias(f, v, pre_values);
     for (size_t i = 0; i < pre_values.size(); ++i)
       v["y"][i] = reference::activation(f.activation, pre_values[i]);
@@ -85,7 +100,7 @@ std::unique_ptr<Problem> backward_input(const Form& f) {
   };
   p->reference = [f](Values& v) {
     if (!f.accumulate) v["dx"].assign(v["dx"].size(), 0);
-    reference::add_product(false, false, f.n, f.in, f.out, v["dy"], v["weight"], v["dx"]);
+    reference::add_product(false, false, f.n, f.in, f.out, operand(f, v["dy"], Float8::e5m2), operand(f, v["weight"], Float8::e4m3), v["dx"]);
   };
   p->tolerance = f.tolerance(f.out);
   p->flops = f.product_flops();
@@ -103,7 +118,7 @@ std::unique_ptr<Problem> activation_backward_input(const Form& f) {
   };
   p->reference = [f](Values& v) {
     v["dpre"].assign(v["dpre"].size(), 0);
-    reference::add_product(false, false, f.n, f.in, f.out, v["dy"], v["weight"], v["dpre"]);
+    reference::add_product(false, false, f.n, f.in, f.out, operand(f, v["dy"], Float8::e5m2), operand(f, v["weight"], Float8::e4m3), v["dpre"]);
     for (size_t i = 0; i < v["dpre"].size(); ++i)
       v["dpre"][i] *= reference::activation_slope(f.activation, v["pre"][i]);
   };
@@ -121,7 +136,7 @@ std::unique_ptr<Problem> backward_weight(const Form& f) {
   const Tensor dbias = f.bias ? p->in_out("dbias", {f.out}, DType::f32) : Tensor{};
   p->run = [=](const Context& context) { linear_backward_weight(context, dy, x, dweight, dbias); };
   p->reference = [f](Values& v) {
-    reference::add_product(true, false, f.out, f.in, f.n, v["dy"], v["x"], v["dweight"]);
+    reference::add_product(true, false, f.out, f.in, f.n, operand(f, v["dy"], Float8::e5m2), operand(f, v["x"], Float8::e4m3), v["dweight"]);
     for (size_t i = 0; f.bias && i < v["dy"].size(); ++i)
       v["dbias"][i % static_cast<size_t>(f.out)] += v["dy"][i];
   };
@@ -190,7 +205,11 @@ void add_linear_cases(Table& table) {
     for (const DType dtype : kComputeTypes) {
       const auto add = [&](Purpose purpose, const Form& form) {
         table.push_back({operation.name, form.name(), purpose,
-                         [form, build = operation.build] { return build(form); }});
+                         [form, build = operation.build] {
+                           auto p = build(form);
+                           if (form.float8) multiply_in_float8(form, *p);
+                           return p;
+                         }});
       };
       add(Purpose::test, {dtype, 1, 1, 1});
       add(Purpose::test, {dtype, 0, 4, 4});
@@ -220,6 +239,20 @@ void add_linear_cases(Table& table) {
         add(Purpose::gpu_benchmark, {dtype, n, 4 * h, h});
       }
       add(Purpose::gpu_benchmark, {.dtype = dtype, .n = 8192, .in = 768, .out = 50304, .bias = false});
+      if (!target().queue || !target().queue->has_float8) continue;
+      const auto add_float8 = [&](Purpose purpose, Form form) {
+        form.float8 = true;
+        add(purpose, form);
+      };
+      add_float8(Purpose::test, {dtype, 37, 32, 48});
+      add_float8(Purpose::test, {dtype, 130, 48, 96});
+      add_float8(Purpose::test, {dtype, 600, 208, 512});
+      add_float8(Purpose::test, {.dtype = dtype, .n = 65, .in = 80, .out = 16, .padding = 8, .bias = false, .activation = Activation::gelu_erf});
+      for (const auto& [n, h] : {std::pair<int64_t, int64_t>{16384, 768}, {8192, 4096}}) {
+        add_float8(Purpose::gpu_benchmark, {dtype, n, h, 3 * h});
+        add_float8(Purpose::gpu_benchmark, {dtype, n, h, 4 * h});
+        add_float8(Purpose::gpu_benchmark, {dtype, n, 4 * h, h});
+      }
     }
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "triax/kernel_cases/harness.h"
+#include "triax/kernels/float8.h"
 #include "triax/kernels/linear.h"
 
 namespace triax::reference {
@@ -47,6 +48,45 @@ inline double dropout_factor(const Dropout& dropout, int64_t row, int64_t col, i
   return dropout_keep(dropout, row + dropout.row_offset, col + dropout.col_offset, total)
              ? static_cast<double>(dropout.scale())
              : 0.0;
+}
+
+// The number of a code: sign, exponent, mantissa.
+inline double float8_value(int code, Float8 format) {
+  const int bits = format == Float8::e4m3 ? 3 : 2, bias = format == Float8::e4m3 ? 7 : 15;
+  const int mantissa = code & ((1 << bits) - 1), exponent = (code & 0x7F) >> bits;
+  const double sign = (code & 0x80) ? -1 : 1;
+  if (format == Float8::e4m3 && (code & 0x7F) == 0x7F) return NAN;
+  if (format == Float8::e5m2 && exponent == 31) return mantissa ? NAN : sign * INFINITY;
+  if (exponent == 0) return sign * std::ldexp(mantissa, 1 - bias - bits);
+  return sign * std::ldexp(mantissa + (1 << bits), exponent - bias - bits);
+}
+
+// The code of the nearest finite number, of two the even one.
+inline int float8_code(double x, Float8 format) {
+  if (!std::isfinite(x)) return 0x7F;
+  int above = 1;  // codes without sign are in the order of their numbers
+  const int largest = format == Float8::e4m3 ? 0x7E : 0x7B;
+  while (above < largest && float8_value(above, format) < std::abs(x)) ++above;
+  const double up = float8_value(above, format) - std::abs(x), down = std::abs(x) - float8_value(above - 1, format);
+  const int code = up < down || (up == down && above % 2 == 0) ? above : above - 1;
+  return code | (std::signbit(x) ? 0x80 : 0);
+}
+
+// The largest power of two that no finite element exceeds the format's largest number with, within what a float can hold.
+inline double float8_scale(const Vector& x, Float8 format) {
+  double largest = 0;
+  for (const double value : x)
+    if (std::isfinite(value)) largest = std::max(largest, std::abs(value));
+  if (largest == 0) return 1;
+  int exponent = 126;
+  while (std::ldexp(largest, exponent) > (format == Float8::e4m3 ? 448 : 57344)) --exponent;
+  return std::ldexp(1.0, exponent);
+}
+
+inline Vector float8_rounded(Vector x, Float8 format) {
+  const double scale = float8_scale(x, format);
+  for (double& value : x) value = float8_value(float8_code(value * scale, format), format) / scale;
+  return x;
 }
 
 struct LayerNorm {

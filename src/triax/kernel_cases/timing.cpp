@@ -90,8 +90,8 @@ Timing time_case(const Case& entry, const Ceilings& ceilings, const TimingOption
   const auto problem = entry.build();
   const double traffic = problem->traffic > 0 ? problem->traffic : problem->default_traffic();
   const bool computes = problem->flops > 0;
-  // f16 products are those of bf16 on GPUs, and f32 ones on CPUs.
-  const bool half = entry.variant.starts_with("bf16") || (target().queue && entry.variant.starts_with("f16"));
+  // f16 products are those of bf16 on GPUs, and f32 ones on CPUs; what FP8 gains is seen beside bf16's.
+  const bool half = entry.variant.starts_with("bf16") || entry.variant.starts_with("fp8") || (target().queue && entry.variant.starts_with("f16"));
   Timing timing{.seconds = seconds_of(entry, options), .computes = computes};
   timing.rate = (computes ? problem->flops : traffic) / timing.seconds;
   timing.of_ceiling = timing.rate / (!computes ? ceilings.bandwidth : half ? ceilings.bf16 : ceilings.f32);

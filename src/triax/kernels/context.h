@@ -12,6 +12,7 @@ class DeviceQueue;
 struct Context {
   Device device;
   DeviceQueue* queue = nullptr;  // on a GPU: kernels/device_queue.h
+  bool in_layer = false;         // within a transformer layer, whose linear layers a queue may be told to multiply in FP8
 };
 
 }  // namespace triax

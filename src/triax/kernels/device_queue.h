@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "triax/kernels/context.h"
+#include "triax/kernels/float8.h"
 
 namespace triax {
 
@@ -28,6 +29,13 @@ struct Product {
   Tensor c;
   Epilogue epilogue = Epilogue::none;
   Tensor bias, pre;
+  // Of operands in FP8, which are codes (kernels/float8.h): k is along the rows of both, a multiple of 16, and c is aligned.
+  struct Codes {
+    Float8 format = Float8::e4m3;
+    const float* factor = nullptr;  // in the device's memory; null: not in FP8
+  };
+  Codes a_codes = {}, b_codes = {};
+  bool in_float8() const { return a_codes.factor != nullptr; }
 };
 
 // softmax(scale * q k^T) v of sequences of one length, one behind the other, without dropout; see attention_forward(). With
@@ -66,10 +74,18 @@ class DeviceQueue {
   const DeviceOperations* operations = nullptr;
   Device device;
   bool tf32 = false;        // products of f32 may round their operands to 10 bits
+  bool has_float8 = false;  // multiplies FP8
+  // Memory for the operands of one product in FP8. Where there is some, the linear layers of transformer layers
+  // (Context::in_layer) are multiplied so if they compute in bf16.
+  struct Float8Memory {
+    static constexpr size_t kFactors = 256, kAlignment = 256;  // first two factors, then both operands
+    void* data = nullptr;
+    size_t bytes = 0;
+  } float8;
   void* stream = nullptr;   // cudaStream_t
   void* scratch = nullptr;  // of the operations that run on this stream
   size_t scratch_bytes = 0;
-  Context context() { return {device, this}; }
+  Context context() { return {.device = device, .queue = this}; }
 };
 
 std::unique_ptr<RepeatedWork> repeated_work(const Context& context);

@@ -11,6 +11,7 @@
 #include "triax/kernels/device_queue.h"
 #include "triax/kernels/elementwise.h"
 #include "triax/kernels/embedding.h"
+#include "triax/kernels/float8.h"
 #include "triax/kernels/layernorm.h"
 #include "triax/kernels/linear.h"
 
@@ -52,6 +53,7 @@ struct DeviceOperations {
   decltype(&triax::linear_activation_backward_input) linear_activation_backward_input;
   decltype(&triax::linear_backward_weight) linear_backward_weight;
   decltype(&triax::gemm) gemm;
+  decltype(&triax::quantize) quantize;
 };
 
 template <typename Cpu, typename Entry, typename... Arguments>

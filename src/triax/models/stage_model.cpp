@@ -7,6 +7,14 @@
 #include "triax/models/bert_sites.h"
 
 namespace triax {
+namespace {
+
+Context in_layer(Context context) {
+  context.in_layer = true;
+  return context;
+}
+
+}  // namespace
 
 StageModel::StageModel(const StageShape& shape, bool with_gradients, Sharding sharding)
     : shape_(shape),
@@ -99,7 +107,7 @@ StageLoss StageModel::forward(const Context& context, const MicroBatch& batch, c
   }
   for (size_t i = 0; i < blocks_.size(); ++i) {
     need(layout_.block_units[i], i + 1 < blocks_.size() ? layout_.block_units[i + 1] : -1);
-    blocks_[i].forward(context, batch.layout, into(i), stash.blocks[i], workspace.block, into(i + 1));
+    blocks_[i].forward(in_layer(context), batch.layout, into(i), stash.blocks[i], workspace.block, into(i + 1));
   }
   if (!shape_.part.has_head) return {};
   return head_forward(context, batch, loss_scale, with_gradient, stash, workspace);
@@ -125,7 +133,7 @@ void StageModel::backward(const Context& context, const MicroBatch& batch, const
   for (size_t i = blocks_.size(); i-- > 0;) {
     need(layout_.block_units[i], i > 0 ? layout_.block_units[i - 1] : -1);
     need_gradients(layout_.block_units[i]);
-    blocks_[i].backward(context, batch.layout, stash.inputs[i], stash.blocks[i], workspace.block, gradient,
+    blocks_[i].backward(in_layer(context), batch.layout, stash.inputs[i], stash.blocks[i], workspace.block, gradient,
                         deferred ? &deferred->blocks[i] : nullptr);
     added_gradients(layout_.block_units[i]);
   }
@@ -137,7 +145,7 @@ void StageModel::backward_weight(const Context& context, StageStash& stash, Stag
   for (size_t i = blocks_.size(); i-- > 0;) {
     need(layout_.block_units[i], i > 0 ? layout_.block_units[i - 1] : -1);  // norms may be computed again
     need_gradients(layout_.block_units[i]);
-    blocks_[i].backward_weight(context, stash.inputs[i], stash.blocks[i], workspace.block, deferred.blocks[i]);
+    blocks_[i].backward_weight(in_layer(context), stash.inputs[i], stash.blocks[i], workspace.block, deferred.blocks[i]);
     added_gradients(layout_.block_units[i]);
   }
 }

@@ -1,9 +1,11 @@
 #include "triax/nn/transformer_block.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "triax/base/error.h"
 #include "triax/kernels/elementwise.h"
+#include "triax/kernels/float8.h"
 #include "triax/kernels/layernorm.h"
 
 namespace triax {
@@ -138,6 +140,12 @@ BlockWorkspace TransformerBlock::allocate_workspace(const BlockConfig& config,
     w.scratch = arena.allocate({static_cast<int64_t>(bytes)}, DType::u8);
   }
   return w;
+}
+
+size_t TransformerBlock::float8_bytes(const BlockConfig& config, int tp_size, int64_t n) {
+  const int64_t h = config.hidden_size, f = config.ffn_hidden_size / tp_size;
+  return std::max({triax::float8_bytes(n, h, 3 * h / tp_size), triax::float8_bytes(n, h / tp_size, h), triax::float8_bytes(n, h, f),
+                   triax::float8_bytes(n, f, h)});
 }
 
 Dropout TransformerBlock::dropout(const TokenLayout& layout, Place place, float probability,

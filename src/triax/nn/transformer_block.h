@@ -121,6 +121,9 @@ class TransformerBlock {
                                            DType dtype, int64_t n, int64_t sequences,
                                            bool with_backward, Arena& arena);
 
+  // Bytes for the operands of any of its products in FP8 (kernels/float8.h), on one of tp_size ranks.
+  static size_t float8_bytes(const BlockConfig& config, int tp_size, int64_t n);
+
   // output [r, h] from input [r, h]. The input must stay as it is until backward.
   void forward(const Context& context, const TokenLayout& layout, const Tensor& input,
                const BlockStash& stash, BlockWorkspace& workspace, const Tensor& output) const;

@@ -64,12 +64,11 @@ CostShape cost_shape(const StepPlan& plan, const Hardware& hardware) {
 }
 
 int profiled(const StepPlan& plan, const Hardware& hardware) {
-  constexpr const char* kPrecision[] = {"fp32", "bf16", "fp16", "tf32"};
   constexpr const char* kRecompute[] = {"none", "selective", "full"};
   const ProfileSpec& f = hardware.profile;
   if (f.hidden_size != plan.model.hidden_size || f.num_heads != plan.model.num_heads || f.ffn_hidden_size != plan.model.ffn_size() ||
       f.vocab_size != plan.model.vocab_size || f.sequence_length != plan.sequence_length || f.micro_batch_size != plan.micro_batch_size ||
-      f.precision != kPrecision[static_cast<size_t>(plan.precision)] || f.recompute != kRecompute[static_cast<size_t>(plan.recompute)])
+      f.precision != name_of(plan.precision) || f.recompute != kRecompute[static_cast<size_t>(plan.recompute)])
     return -1;
   const auto found = std::find(f.tensor_parallel.begin(), f.tensor_parallel.end(), plan.tensor_parallel);
   return found == f.tensor_parallel.end() ? -1 : static_cast<int>(found - f.tensor_parallel.begin());

@@ -63,9 +63,10 @@ std::string describe(const StepPlan& plan) {
   return text;
 }
 
-void validate(const StepPlan& plan) {
+void validate(const StepPlan& plan, const Hardware& hardware) {
   RunConfig run;
   apply(plan, run);
+  run.train.device = hardware.device.kind == "cpu" ? Device::Kind::cpu : Device::Kind::cuda;
   run.resolve(static_cast<int>(plan.devices()));
   validate(run.engine());
 }

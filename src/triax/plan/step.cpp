@@ -272,7 +272,7 @@ double parameters_of_rank(const StepPlan& plan, int rank) {
 }
 
 StepPrediction predict_step(const StepPlan& plan, const Hardware& hardware, Detail detail) {
-  validate(plan);
+  validate(plan, hardware);
   const Times times = chunk_times(plan, hardware);
   StepPrediction result;
   result.message_seconds = stage_message_seconds(plan, hardware);
@@ -304,7 +304,7 @@ StepPrediction predict_step(const StepPlan& plan, const Hardware& hardware, Deta
 }
 
 SimulatedStep simulate_step(const StepPlan& plan, const Hardware& hardware) {
-  validate(plan);
+  validate(plan, hardware);
   SimulatedStep step;
   PipelineTime pipeline = simulate_with(plan, hardware, chunk_times(plan, hardware), static_cast<int>(plan.micro_batches()));
   step.lists = std::move(pipeline.lists);

@@ -43,8 +43,8 @@ void apply(const StepPlan& plan, RunConfig& run);
 // "t 8 x p 12 x d 4, b 1, v 4, interleaved_1f1b, full recomputation, ZeRO 1"
 std::string describe(const StepPlan& plan);
 
-// Throws Error naming the keys, and the nearest that would do, when the plan cannot be run.
-void validate(const StepPlan& plan);
+// Throws Error naming the keys, and the nearest that would do, when the plan cannot be run on such devices.
+void validate(const StepPlan& plan, const Hardware& hardware);
 // Layers of each stage, p * v of them.
 std::vector<int64_t> layers_of_stages(const StepPlan& plan);
 // Parameters on a tensor rank of a pipeline rank, before ZeRO shares them; the last has a copy of the tied embedding.

@@ -56,7 +56,7 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid, std::unique_
         name_of(config_.parallel.schedule));
   if (grid) config_.device = device_of_rank(config_.device.kind, grid->world().local_rank());
   if (!queue_) queue_ = make_queue(config_.device);
-  if (queue_) queue_->tf32 = config_.precision == Precision::tf32, context_ = queue_->context();
+  if (queue_) use_queue();
   plan_ = plan_engine(config_, at());
   if (config_.precision == Precision::fp16) scaler_ = LossScaler(config_.loss_scaling);
   const ParallelConfig& parallel = config_.parallel;
@@ -92,6 +92,15 @@ Engine::Engine(const EngineConfig& config, const ProcessGrid* grid, std::unique_
 }
 
 Engine::~Engine() = default;
+
+void Engine::use_queue() {
+  queue_->tf32 = config_.precision == Precision::tf32;
+  check(config_.precision != Precision::fp8 || queue_->has_float8,
+        "train.precision = \"fp8\" needs a GPU of compute capability 8.9 or newer (Ada, Hopper), which this one is not; use \"bf16\"");
+  if (const size_t bytes = operand_bytes(config_); bytes > 0) operands_ = Buffer(bytes, config_.device, "operands in FP8");
+  queue_->float8 = {operands_.data(), operands_.bytes()};
+  context_ = queue_->context();
+}
 
 void Engine::initialize() {
   for (auto& chunk : chunks_) chunk->model->parameters().initialize(context_, config_.seed);

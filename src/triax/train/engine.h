@@ -142,6 +142,7 @@ class Engine : private PipelineWork {
   MicroBatch stage(const TokenBatch& batch);
   Step begin(std::span<const TokenBatch> batches) const;
   void run(std::span<const Action> list, std::vector<ActionSpan>* spans);
+  void use_queue();
   void sum_tied_gradients();
   StepResult sum_up() const;
   void sum_over_world(std::span<double> values) const;
@@ -151,6 +152,7 @@ class Engine : private PipelineWork {
   EngineConfig config_;
   const ProcessGrid* grid_;
   std::unique_ptr<DeviceQueue> queue_;  // none on a CPU
+  Buffer operands_;                     // of products in FP8
   EnginePlan plan_;
   LossScaler scaler_;
   Context context_;

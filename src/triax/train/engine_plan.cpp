@@ -68,7 +68,7 @@ void validate_attention(const EngineConfig& config) {
     check(there, "train.attention = \"cudnn\" needs {}; \"own\", triax's kernels, does not", what);
   };
   needs(config.device.kind != Device::Kind::cpu, "train.device = \"cuda\"");
-  needs(config.compute_type() != DType::f32, "train.precision = \"bf16\" or \"fp16\"");
+  needs(config.compute_type() != DType::f32, "train.precision = \"bf16\", \"fp16\" or \"fp8\"");
   needs(block.attention_dropout == 0, "model.attention_dropout = 0");
   needs(block.head_dim() % 8 == 0 && block.head_dim() <= 128, "heads of up to 128 elements, a multiple of 8 (model.hidden_size / model.num_heads)");
   needs(config.packed_tokens == 0, "micro-batches of sequences of one length");
@@ -81,10 +81,12 @@ void validate(const EngineConfig& config) {
         "train.sequence_length = {} is longer than model.max_positions = {}; raise the one or lower the other",
         config.sequence_length, config.model.max_positions);
   validate_tensor_parallel(config);
-  check(!config.optimizer.stochastic_rounding || config.precision == Precision::bf16,
-        "optimizer.stochastic_rounding rounds bf16 weights and needs train.precision = \"bf16\"");
+  check(!config.optimizer.stochastic_rounding || config.compute_type() == DType::bf16,
+        "optimizer.stochastic_rounding rounds bf16 weights and needs train.precision = \"bf16\" or \"fp8\"");
   check(config.precision != Precision::tf32 || config.device.kind != Device::Kind::cpu,
         "train.precision = \"tf32\" is a way of GPUs to multiply and needs train.device = \"cuda\"; a CPU has \"fp32\"");
+  check(config.precision != Precision::fp8 || config.device.kind != Device::Kind::cpu,
+        "train.precision = \"fp8\" is a way of GPUs to multiply and needs train.device = \"cuda\"; a CPU has \"bf16\"");
   validate_attention(config);
   const ParallelConfig& parallel = config.parallel;
   check(parallel.virtual_pipeline == 1 || parallel.grid.pipeline_parallel > 1,
@@ -204,6 +206,11 @@ void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std:
   if (plan.splits_message) buffers.output = arena.allocate(rows, config.compute_type());
 }
 
+size_t operand_bytes(const EngineConfig& config) {
+  if (config.precision != Precision::fp8) return 0;
+  return TransformerBlock::float8_bytes(config.model.block(), config.parallel.grid.tensor_parallel, config.micro_batch_tokens());
+}
+
 std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordinates& at) {
   const GridShape& grid = config.parallel.grid;
   const EnginePlan plan = plan_engine(config, at);
@@ -235,6 +242,7 @@ std::vector<MemoryUse> plan_memory(const EngineConfig& config, const GridCoordin
   add("workspace, logits", workspace.peak());
   add("messages between stages", messages.peak());
   add("gathered weights, gradients", exchange);
+  add("operands in FP8", operand_bytes(config));
   add("scratch of kernels", queue_bytes(config.device));
   return rows;
 }

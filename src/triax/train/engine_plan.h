@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "triax/comm/process_grid.h"
@@ -14,9 +15,15 @@
 
 namespace triax {
 
-enum class Precision { fp32, bf16, fp16, tf32 };  // tf32: fp32, but for products on a GPU
+// On a GPU only: tf32, fp32 but for products; fp8, bf16 but for the products of layers' linears.
+enum class Precision { fp32, bf16, fp16, tf32, fp8 };
+inline std::string_view name_of(Precision precision) {
+  constexpr std::string_view kNames[] = {"fp32", "bf16", "fp16", "tf32", "fp8"};
+  return kNames[static_cast<size_t>(precision)];
+}
 inline DType compute_type(Precision precision) {
-  return precision == Precision::fp16 ? DType::f16 : precision == Precision::bf16 ? DType::bf16 : DType::f32;
+  if (precision == Precision::bf16 || precision == Precision::fp8) return DType::bf16;
+  return precision == Precision::fp16 ? DType::f16 : DType::f32;
 }
 
 struct ParallelConfig {
@@ -139,6 +146,9 @@ void allocate_activations(const EngineConfig& config, const EnginePlan& plan, st
                           EngineBuffers& buffers, Arena& arena);
 void allocate_workspace(const EngineConfig& config, const EnginePlan& plan, std::span<const StageShape> shapes,
                         EngineBuffers& buffers, Arena& arena);
+
+// Bytes for the operands of a product in FP8; 0 where none is.
+size_t operand_bytes(const EngineConfig& config);
 
 // The shapes of a rank's chunks. `tensor`: its tensor-parallel group.
 std::vector<StageShape> chunk_shapes(const EngineConfig& config, const EnginePlan& plan, const TensorParallel& tensor);

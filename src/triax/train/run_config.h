@@ -42,8 +42,9 @@ struct TrainConfig {
       "batch-size ramp: samples over which the batch grows to global_batch_size").at_least(0);
     v("device", device, "what a rank computes on; cuda: an NVIDIA GPU", {"cpu", "cuda"});
     v("precision", precision, "of activations and matrix products; weights, gradients and optimizer "
-      "state are kept in fp32; tf32: all in fp32, and products on a GPU round their operands to 10 bits",
-      {"fp32", "bf16", "fp16", "tf32"});
+      "state are kept in fp32; tf32: all in fp32, and products on a GPU round their operands to 10 bits; fp8: bf16, and the "
+      "linear layers on a GPU (Ada, Hopper) multiply in 8 bits",
+      {"fp32", "bf16", "fp16", "tf32", "fp8"});
     v("attention", attention, "on a GPU: triax's kernels, or cuDNN's, for sequences of one length (cudnn_fast: sums in any order, so that "
       "runs differ in the last bits; less memory)", {"own", "cudnn", "cudnn_fast"});
     v("loss_scale", loss_scale, "fp16: the loss is multiplied by this before backward; 0: by a scale that adapts").at_least(0);

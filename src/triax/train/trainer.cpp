@@ -31,7 +31,7 @@ double seconds_between(std::chrono::steady_clock::time_point a, std::chrono::ste
 
 double measured_peak(const Context& context, Precision precision) {
   const GemmPeak peak = measure_gemm_peak(context, 0.3);
-  const bool half = precision == Precision::bf16 || (precision == Precision::fp16 && context.queue);
+  const bool half = compute_type(precision) == DType::bf16 || (precision == Precision::fp16 && context.queue);
   return half && peak.bf16 > 0 ? peak.bf16 : peak.f32;
 }
 

@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "kernels/cuda_on_host/emulation.h"
+#include "triax/kernel_cases/reference.h"
 #include "triax/kernels/attention.h"
 #include "triax/kernels/cuda/operations.h"
+#include "triax/kernels/elementwise.h"
 #include "triax/kernels/linear.h"
 
 namespace triax::cuda_on_host {
@@ -14,6 +16,14 @@ namespace {
 Tensor on_cpu(const Tensor& x) {
   const int64_t stride = std::max(x.stride(0), x.dim(1));
   return Tensor(x.raw(), {x.dim(0), stride}, x.dtype()).narrow(1, 0, x.dim(1));
+}
+
+// The numbers of codes, as f32 of the CPU.
+OwnedTensor numbers_of(const Tensor& codes, const Product::Codes& how) {
+  OwnedTensor numbers(codes.shape(), DType::f32);
+  const auto* from = static_cast<const uint8_t*>(codes.raw());
+  for (size_t i = 0; float& x : numbers.span<float>()) x = *how.factor * static_cast<float>(reference::float8_value(from[i++], how.format));
+  return numbers;
 }
 
 Tensor vector_on_cpu(const Tensor& x) { return {x.raw(), x.shape(), x.dtype()}; }
@@ -41,11 +51,12 @@ class HostQueue : public DeviceQueue {
   explicit HostQueue(bool fuses) : buffer_(size_t{8} << 20), fuses_(fuses) {
     operations = &cuda_on_host::operations();
     device = {Device::Kind::emulated, 0};
+    has_float8 = true;
     scratch = buffer_.data();
     scratch_bytes = buffer_.bytes();
   }
   bool multiply(const Product& p) override {
-    if (p.epilogue != Product::Epilogue::none && !fuses_) return false;  // left to the kernels
+    if (p.epilogue != Product::Epilogue::none && (!fuses_ || p.in_float8())) return false;  // left to the kernels
     if (recording) {
       recording->push_back([p] { compute(p); });
       return true;
@@ -75,7 +86,16 @@ class HostQueue : public DeviceQueue {
   void synchronize() override {}
 
  private:
+  static void compute_float8(const Product& p) {
+    const OwnedTensor a = numbers_of(p.a, p.a_codes), b = numbers_of(p.b, p.b_codes), sums(p.c.shape(), DType::f32);
+    const Tensor c = on_cpu(p.c);
+    if (p.beta != 0) convert({}, c, sums);
+    gemm({}, false, true, a, b, p.beta, sums);
+    convert({}, sums, c);
+  }
+
   static void compute(const Product& p) {
+    if (p.in_float8()) return compute_float8(p);
     using Epilogue = Product::Epilogue;
     const Tensor a = on_cpu(p.a), b = on_cpu(p.b), c = on_cpu(p.c), bias = p.bias.defined() ? vector_on_cpu(p.bias) : Tensor{};
     switch (p.epilogue) {

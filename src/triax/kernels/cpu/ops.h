@@ -5,6 +5,7 @@
 #include "triax/kernels/adamw.h"
 #include "triax/kernels/elementwise.h"
 #include "triax/kernels/embedding.h"
+#include "triax/kernels/float8.h"
 #include "triax/kernels/layernorm.h"
 #include "triax/kernels/linear.h"
 
@@ -21,6 +22,8 @@ void linear_activation_backward_input(const Tensor& dy, const Tensor& weight, co
                                       Activation activation, const Tensor& dpre);
 void linear_backward_weight(const Tensor& dy, const Tensor& x, const Tensor& dweight,
                             const Tensor& dbias);
+
+void quantize(const Tensor& x, Float8 format, bool transpose, const Tensor& codes, const Tensor& factor);
 
 void layernorm_forward(const Tensor& x, const Tensor& gamma, const Tensor& beta, float epsilon,
                        const Tensor& y, const Tensor& mean, const Tensor& rstd);

@@ -58,6 +58,18 @@ void fill(void* stream, Type type, Area area, Matrix x, float value);
 void add_scaled(void* stream, Type type, Area area, float alpha, Matrix x, Matrix y);
 void scale(void* stream, Type type, Area area, float alpha, Matrix x);
 
+// ---- quantize.cu
+
+// A matrix in FP8, rows `stride` bytes apart, a multiple of 16 from the row's end on, and what its numbers are to be multiplied with.
+struct Codes {
+  uint8_t* data = nullptr;
+  int64_t stride = 0;
+  float* factor = nullptr;
+  bool e5m2 = false, transposed = false;
+};
+size_t quantize_scratch();
+void quantize(void* stream, Scratch scratch, Type type, Area area, Matrix x, const Codes& codes);
+
 // ---- dropout.cu
 
 // out = residual + mask * (x + bias + table[positions]); all but x may be null. Positions outside of the table's

@@ -267,6 +267,7 @@ const DeviceOperations& operations() {
       .linear_activation_backward_input = &on_gpu::linear_activation_backward_input,
       .linear_backward_weight = &on_gpu::linear_backward_weight,
       .gemm = &on_gpu::gemm,
+      .quantize = &on_gpu::quantize,
   };
   return all;
 }

@@ -14,6 +14,7 @@ namespace on_gpu {
 decltype(triax::fill) fill;
 decltype(triax::activation_backward) activation_backward;
 decltype(triax::gemm) gemm;
+decltype(triax::quantize) quantize;
 decltype(triax::linear_forward) linear_forward;
 decltype(triax::linear_activation_forward) linear_activation_forward;
 decltype(triax::linear_backward_input) linear_backward_input;

@@ -145,6 +145,8 @@ class Queue : public DeviceQueue {
     stream = created;
     require_success(cudaMallocHost(reinterpret_cast<void**>(&numbers_), kNumbers * sizeof(double)), "pinned memory");
     require_success(library_.cublasLtCreate(&handle_), "starting");
+    const Gpu gpu = find_gpus().gpus[static_cast<size_t>(on.index)];
+    has_float8 = 10 * gpu.major + gpu.minor >= 89;
   }
   ~Queue() override {
 #ifdef TRIAX_CUDNN
@@ -188,6 +190,7 @@ class Queue : public DeviceQueue {
     }
     if (p.pre.defined() && p.epilogue != Product::Epilogue::none)
       set<const void*>(plan, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.pre.raw());
+    set_factors(p, plan);
     const float one = 1, beta = p.beta;
     // Our rows are the library's columns: the product is taken of the transposed operands, in turn.
     require_success(library_.cublasLtMatmul(handle_, plan.operation, &one, p.b.raw(), plan.first, p.a.raw(), plan.second, &beta,
@@ -217,9 +220,16 @@ class Queue : public DeviceQueue {
     require_success(library_.cublasLtMatmulDescSetAttribute(plan.operation, attribute, &value, sizeof value), "describing a product");
   }
 
-  cublasLtMatrixLayout_t layout_of(const Tensor& x) const {
+  void set_factors(const Product& p, const Plan& plan) const {
+    if (!p.in_float8()) return;
+    set<const void*>(plan, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, p.b_codes.factor);
+    set<const void*>(plan, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, p.a_codes.factor);
+  }
+
+  cublasLtMatrixLayout_t layout_of(const Tensor& x, const Product::Codes& codes = {}) const {
     cublasLtMatrixLayout_t layout;
-    require_success(library_.cublasLtMatrixLayoutCreate(&layout, data_type(x.dtype()), static_cast<uint64_t>(x.dim(1)),
+    const cudaDataType_t type = !codes.factor ? data_type(x.dtype()) : codes.format == Float8::e4m3 ? CUDA_R_8F_E4M3 : CUDA_R_8F_E5M2;
+    require_success(library_.cublasLtMatrixLayoutCreate(&layout, type, static_cast<uint64_t>(x.dim(1)),
                                                         static_cast<uint64_t>(x.dim(0)), std::max(x.stride(0), x.dim(1))),
                     "describing a matrix");
     return layout;
@@ -228,8 +238,9 @@ class Queue : public DeviceQueue {
   const Plan& plan_of(const Product& p) {
     const Tensor& pre = p.pre;
     const int64_t type_of_c = static_cast<int64_t>(p.c.dtype()) + (rounds_to_tf32(p) ? 100 : 0);
+    const int64_t type_of_a = static_cast<int64_t>(p.a.dtype()) + (p.in_float8() && p.a_codes.format == Float8::e5m2 ? 100 : 0);
     const Key key = {p.a.dim(0), p.a.dim(1), p.a.stride(0), p.b.dim(0), p.b.dim(1), p.b.stride(0), p.c.stride(0),
-                     static_cast<int64_t>(p.a.dtype()), type_of_c, p.transpose_a, p.transpose_b,
+                     type_of_a, type_of_c, p.transpose_a, p.transpose_b,
                      p.beta != 0, static_cast<int64_t>(p.epilogue), p.bias.defined(), pre.defined() ? pre.stride(0) : 0,
                      alignment_of(p.a.raw()) << 16 | alignment_of(p.b.raw()), alignment_of(p.c.raw()),
                      alignment_of(pre.raw())};
@@ -248,6 +259,7 @@ class Queue : public DeviceQueue {
   static std::vector<BiasAs> ways_of_bias(const Product& p) {
     if (!p.bias.defined() || p.epilogue == Product::Epilogue::none) return {BiasAs::nothing};
     const bool fits = p.bias.bytes() <= kBiasBytes;
+    if (p.in_float8()) return fits ? std::vector{BiasAs::like_c} : std::vector<BiasAs>{};
     if (p.epilogue == Product::Epilogue::bias_gradient) return fits ? std::vector{BiasAs::f32} : std::vector<BiasAs>{};
     return fits ? std::vector{BiasAs::f32, BiasAs::like_c} : std::vector{BiasAs::f32};
   }
@@ -287,8 +299,9 @@ class Queue : public DeviceQueue {
     set(plan, CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(plan, CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     describe_epilogue(p, plan);
-    plan.first = layout_of(p.b);
-    plan.second = layout_of(p.a);
+    set_factors(p, plan);
+    plan.first = layout_of(p.b, p.b_codes);
+    plan.second = layout_of(p.a, p.a_codes);
     plan.result = layout_of(p.c);
     cublasLtMatmulPreference_t preference;
     require_success(library_.cublasLtMatmulPreferenceCreate(&preference), "describing a product");
