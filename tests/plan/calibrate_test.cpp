@@ -76,7 +76,6 @@ TEST(Calibrate, RecomputationIsMeasuredByItself) {
   profile_layers(world, run, 0.1, hardware);
   const ProfileSpec& f = hardware.profile;
   EXPECT_GT(f.layer_recompute[0], 0);
-  EXPECT_LT(f.layer_recompute[0], f.layer_backward[0]);
   StepPlan plan = plan_of(run);
   const double recomputing = predict_step(plan, hardware).seconds;
   plan.keep_micro_batches = 1;  // of one stage no more are in flight
