@@ -141,6 +141,10 @@ def main():
     on_gpu = args.device == "cuda"
     args.precision = args.precision or ("bf16" if on_gpu else "fp32")
     args.compile = on_gpu if args.compile is None else args.compile
+    if on_gpu:
+        import torch
+        if not torch.cuda.is_available():
+            parser.error(f"--device cuda: PyTorch {torch.__version__} finds no GPU here")
     models = GPU_MODELS if on_gpu else MODELS
     if args.model != "all" and args.model not in models:
         parser.error(f"--model {args.model} with --device {args.device}: one of {', '.join(models)}")
