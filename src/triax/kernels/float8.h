@@ -6,6 +6,7 @@
 // same number whatever other elements the matrix has, but where it is below the format's normal numbers.
 #pragma once
 
+#include "triax/base/numbers.h"
 #include "triax/kernels/context.h"
 
 namespace triax {
@@ -14,7 +15,7 @@ namespace triax {
 enum class Float8 { e4m3, e5m2 };
 
 // Columns of a matrix of codes, which are a multiple of 16.
-inline int64_t float8_columns(int64_t cols) { return (cols + 15) / 16 * 16; }
+inline int64_t float8_columns(int64_t cols) { return round_up(cols, 16); }
 
 // codes u8 [rows, float8_columns(cols)] = x [rows, cols] of a compute type, or `transpose`d [cols, float8_columns(rows)], rounded
 // to nearest even; factor f32 [1]. Codes beyond x are 0. Elements that are not finite become NaN.

@@ -231,13 +231,12 @@ class LayerProfile {
 }  // namespace
 
 void profile_layers(World& world, const RunConfig& run, double seconds, Hardware& hardware) {
-  constexpr const char* kRecompute[] = {"none", "selective", "full"};
   ProfileSpec profile;
   profile.hidden_size = run.model.hidden_size, profile.num_heads = run.model.num_heads, profile.ffn_hidden_size = run.model.ffn_size();
   profile.vocab_size = run.model.vocab_size, profile.sequence_length = run.train.sequence_length;
   profile.micro_batch_size = run.train.micro_batch_size;
   profile.precision = name_of(run.train.precision);
-  profile.recompute = kRecompute[static_cast<size_t>(run.train.recompute)];
+  profile.recompute = name_of(run.train.recompute);
   std::vector<int> groups;
   for (int t = 1; t <= world.size(); ++t)
     if (world.size() % t == 0 && run.model.num_heads % t == 0 && run.model.ffn_size() % t == 0) groups.push_back(t);

@@ -33,7 +33,7 @@ Product in_float8(const Context& context, Product p, Float8 format_of_a) {
   auto* at = static_cast<char*>(memory.data) + DeviceQueue::Float8Memory::kFactors;
   const auto round = [&](Tensor& x, bool transpose, Product::Codes& codes, float* factor) {
     const Tensor to(at, {x.dim(transpose ? 1 : 0), padded}, DType::u8, context.device);
-    at += (to.bytes() + DeviceQueue::Float8Memory::kAlignment - 1) / DeviceQueue::Float8Memory::kAlignment * DeviceQueue::Float8Memory::kAlignment;
+    at += round_up(static_cast<int64_t>(to.bytes()), DeviceQueue::Float8Memory::kAlignment);
     check(static_cast<char*>(to.raw()) + to.bytes() <= static_cast<char*>(memory.data) + memory.bytes,
           "a product of {} by {} needs more memory in FP8 than the {} bytes there are", p.a.shape().to_string(),
           p.b.shape().to_string(), memory.bytes);
