@@ -37,6 +37,10 @@ for library in "$root"/lib/*-linux-gnu/*.so* "$root"/usr/lib/*-linux-gnu/*.so* "
   [ -e "$library" ] || continue
   grep -qxF "$(basename "$library")" <<<"$of_c_library" || ln -sfn "$library" "$root/run/$(basename "$library")"
 done
+# Those that installing would have chosen among several of a kind.
+for library in "$root"/usr/lib/libpsm1/*.so.*; do
+  [ ! -e "$library" ] || ln -sfn "$library" "$root/run/$(basename "${library%.*}")"
+done
 
 libraries=$(dirname "$(find "$root/usr/lib" -maxdepth 2 -name 'libstdc++.so.6' | head -1)")
 cat > "$root/env.sh" <<END
@@ -46,7 +50,7 @@ export CC="$root/commands/gcc" CXX="$root/commands/g++" CUDAHOSTCXX="$root/comma
 export CMAKE_PREFIX_PATH="$root/usr\${CMAKE_PREFIX_PATH:+:\$CMAKE_PREFIX_PATH}"
 export PKG_CONFIG_SYSROOT_DIR="$root"
 export PKG_CONFIG_LIBDIR="$libraries/pkgconfig:$root/usr/lib/pkgconfig:$root/usr/share/pkgconfig"
-export OPAL_PREFIX="$root/usr" PMIX_INSTALL_PREFIX="$root/usr"
+export OPAL_PREFIX="$root/usr" PMIX_INSTALL_PREFIX="$libraries/pmix2" PMIX_MCA_mca_base_component_path="$libraries/pmix2/lib/pmix"
 command -v ssh >/dev/null || command -v rsh >/dev/null || export OMPI_MCA_plm=isolated  # mpirun on this machine alone
 END
 echo "$root: $(du -sh "$root" | cut -f1). Before building, and before running what was built:"
