@@ -168,6 +168,26 @@ TEST_F(GeneratorTest, AnEmulatedDeviceWritesTheSame) {
   }
 }
 
+// Steps are recorded and replayed; where texts outgrow 256 tokens their attention is divided anew, and recorded again.
+TEST_F(GeneratorTest, AnEmulatedDeviceRecordsAgainWhereTextsOutgrowTheWork) {
+  ModelConfig config = model_.config();
+  config.num_layers = 1, config.max_positions = 264;
+  const std::unique_ptr<DeviceQueue> queue = cuda_on_host::make_queue();
+  const Context context = queue->context();
+  Gpt here(whole_gpt(config, DType::f32), false), there(whole_gpt(config, DType::f32, context.device), false);
+  here.parameters().initialize({}, 5), there.parameters().initialize(context, 5);
+  std::string longest;
+  for (int i = 0; i < 252; ++i) longest += static_cast<char>('a' + i * i % 26);
+  const std::vector<std::string> prompts = {longest, "thequickbrownfox"};
+  const auto want = Generator(here, tokenizer_).generate(prompts, greedy(10));
+  const auto got = Generator(there, tokenizer_, context).generate(prompts, greedy(10));
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    ASSERT_EQ(got[i].tokens, want[i].tokens) << prompts[i];
+    for (size_t j = 0; j < got[i].tokens.size(); ++j)
+      EXPECT_NEAR(got[i].log_probabilities[j], want[i].log_probabilities[j], 1e-4) << i << ' ' << j;
+  }
+}
+
 TEST_F(GeneratorTest, ManySequencesAreDrawnInTurns) {
   const Generator generator(model_, tokenizer_);
   const std::vector<std::string> prompts(70, "hello");
