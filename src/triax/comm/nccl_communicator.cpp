@@ -19,11 +19,11 @@ std::vector<MessageLink> message_links(int size) {
 #ifdef TRIAX_NCCL
 
 #include <cuda_runtime_api.h>
-#include <dlfcn.h>
 #include <nccl.h>
 
 #include <map>
 
+#include "triax/base/shared_library.h"
 #include "triax/tensor/device.h"
 
 namespace triax {
@@ -40,19 +40,11 @@ struct NcclLibrary {
   std::string missing;
 
   NcclLibrary() {
-    void* handle = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
-    if (!handle) handle = dlopen(TRIAX_CUDA_LIBRARIES "/libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
-    if (!handle) {
-      missing = fmt::format("libnccl.so.2 cannot be loaded ({})", dlerror());
-      return;
-    }
-    const auto find = [&](auto& function, const char* name) {
-      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(handle, name));
-      if (!function) missing = fmt::format("libnccl.so.2 has no {}", name);
-    };
-#define TRIAX_FIND(name) find(name, #name);
+    SharedLibrary library("libnccl.so.2", TRIAX_CUDA_LIBRARIES);
+#define TRIAX_FIND(name) library.find(name, #name);
     TRIAX_NCCL_FUNCTIONS(TRIAX_FIND)
 #undef TRIAX_FIND
+    missing = library.missing();
   }
 };
 

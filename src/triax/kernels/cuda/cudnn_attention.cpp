@@ -2,13 +2,11 @@
 
 #ifdef TRIAX_CUDNN
 
-#include <cuda_runtime_api.h>
-
 #include <limits>
 
 #include "triax/base/error.h"
 #include "triax/base/numbers.h"
-#include "triax/tensor/device.h"
+#include "triax/kernels/elementwise.h"
 
 namespace triax::cuda {
 namespace {
@@ -126,8 +124,6 @@ AttentionShape shape_of(const EqualAttention& attention) {
           .d = qkv.dim(3), .causal = attention.causal, .backward = backward, .deterministic = !backward || attention.deterministic};
 }
 
-void require_success(cudaError_t code, const char* what) { check(code == cudaSuccess, "CUDA: {}: {}", what, cudaGetErrorString(code)); }
-
 // Parts of `qkv` [n, 3, a, d], as the graphs have them.
 void* part_of(const Tensor& qkv, int64_t part) {
   return static_cast<char*>(qkv.raw()) + static_cast<size_t>(part * qkv.dim(2) * qkv.dim(3)) * size_of(qkv.dtype());
@@ -145,7 +141,7 @@ struct CudnnAttention::Prepared {
   CudnnPlan plan;
 };
 
-CudnnAttention::CudnnAttention(void* stream) : stream_(stream) {
+CudnnAttention::CudnnAttention(void* stream) {
   require_cudnn(cudnn().cudnnCreate(&handle_), "starting");
   require_cudnn(cudnn().cudnnSetStream(handle_, static_cast<cudaStream_t>(stream)), "setting the stream");
 }
@@ -170,28 +166,25 @@ size_t CudnnAttention::scratch_bytes(const AttentionShape& shape) {
   return delta_bytes(shape) + (shape.deterministic ? 0 : sum_bytes(shape));
 }
 
-void CudnnAttention::run(const EqualAttention& a, void* workspace, size_t workspace_bytes) {
+void CudnnAttention::run(const Context& context, const EqualAttention& a) {
   const AttentionShape shape = shape_of(a);
   const Prepared& ready = prepared(shape, a.scale);
   const AttentionGraph& g = ready.attention;
   std::map<CudnnGraph::Id, void*> memory = {{g.q, part_of(a.qkv, 0)}, {g.k, part_of(a.qkv, 1)}, {g.v, part_of(a.qkv, 2)},
                                             {g.out, a.out.raw()},     {g.lse, a.lse.raw()}};
-  size_t taken = 0;
-  if (shape.backward) {
-    workspace = a.scratch.raw(), workspace_bytes = a.scratch.bytes();
-    memory.insert({{g.dout, a.dout.raw()}, {g.dq, part_of(a.dqkv, 0)}, {g.dk, part_of(a.dqkv, 1)}, {g.dv, part_of(a.dqkv, 2)}});
-    taken = scratch_bytes(shape);
-  }
-  check(taken + ready.plan.workspace_bytes() <= workspace_bytes,
+  auto* workspace = static_cast<char*>(shape.backward ? a.scratch.raw() : context.queue->scratch);
+  const size_t bytes = shape.backward ? a.scratch.bytes() : context.queue->scratch_bytes, taken = shape.backward ? scratch_bytes(shape) : 0;
+  check(taken + ready.plan.workspace_bytes() <= bytes,
         "attention: cuDNN asks for {} bytes, {} were planned. train.attention = \"own\" does it with triax's kernels",
-        taken + ready.plan.workspace_bytes(), workspace_bytes);
-  const auto at = [&](size_t offset) { return static_cast<char*>(workspace) + offset; };
-  if (shape.backward) memory[g.delta] = at(0);
+        taken + ready.plan.workspace_bytes(), bytes);
+  if (shape.backward)
+    memory.insert({{g.dout, a.dout.raw()}, {g.dq, part_of(a.dqkv, 0)}, {g.dk, part_of(a.dqkv, 1)}, {g.dv, part_of(a.dqkv, 2)}, {g.delta, workspace}});
   if (g.dq_sum) {
-    memory[g.dq_sum] = at(delta_bytes(shape));
-    require_success(cudaMemsetAsync(memory[g.dq_sum], 0, sum_bytes(shape), static_cast<cudaStream_t>(stream_)), "clearing a sum");
+    const Tensor sum(workspace + delta_bytes(shape), {shape.sequences * shape.heads * shape.length * shape.d}, DType::f32, context.device);
+    fill(context, sum, 0);
+    memory[g.dq_sum] = sum.raw();
   }
-  ready.plan.run(handle_, memory, at(taken));
+  ready.plan.run(handle_, memory, workspace + taken);
 }
 
 }  // namespace triax::cuda

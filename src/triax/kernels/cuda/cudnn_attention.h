@@ -40,14 +40,13 @@ class CudnnAttention {
 
   // Bytes of scratch that a backward needs besides the plan's workspace.
   static size_t scratch_bytes(const AttentionShape& shape);
-  // workspace: what forward may use.
-  void run(const EqualAttention& attention, void* workspace, size_t workspace_bytes);
+  // On the queue of `context`, whose scratch a forward may use.
+  void run(const Context& context, const EqualAttention& attention);
 
  private:
   struct Prepared;
   const Prepared& prepared(const AttentionShape& shape, float scale);
 
-  void* stream_;
   cudnnHandle_t handle_ = nullptr;
   std::map<std::pair<AttentionShape, float>, std::unique_ptr<Prepared>> prepared_;
 };

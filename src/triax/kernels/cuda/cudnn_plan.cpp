@@ -2,9 +2,8 @@
 
 #ifdef TRIAX_CUDNN
 
-#include <dlfcn.h>
-
 #include "triax/base/error.h"
+#include "triax/base/shared_library.h"
 
 namespace triax::cuda {
 namespace {
@@ -16,20 +15,11 @@ struct LoadedCudnn {
   std::string missing;
 
   LoadedCudnn() {
-    const std::string file = fmt::format("libcudnn.so.{}", CUDNN_MAJOR);
-    void* handle = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!handle) handle = dlopen((TRIAX_CUDA_LIBRARIES "/" + file).c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!handle) {
-      missing = fmt::format("{} cannot be loaded ({}). Name its folder in LD_LIBRARY_PATH", file, dlerror());
-      return;
-    }
-    const auto find = [&](auto& function, const char* name) {
-      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(handle, name));
-      if (!function) missing = fmt::format("{} has no {}", file, name);
-    };
-#define TRIAX_FIND(name) find(library.name, #name);
+    SharedLibrary file(fmt::format("libcudnn.so.{}", CUDNN_MAJOR), TRIAX_CUDA_LIBRARIES, ". Name its folder in LD_LIBRARY_PATH");
+#define TRIAX_FIND(name) file.find(library.name, #name);
     TRIAX_CUDNN_FUNCTIONS(TRIAX_FIND)
 #undef TRIAX_FIND
+    missing = file.missing();
   }
 };
 

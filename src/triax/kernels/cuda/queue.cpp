@@ -4,7 +4,6 @@
 
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
-#include <dlfcn.h>
 
 #include <algorithm>
 #include <array>
@@ -13,6 +12,7 @@
 
 #include "triax/base/error.h"
 #include "triax/base/log.h"
+#include "triax/base/shared_library.h"
 #include "triax/kernels/cuda/cudnn_attention.h"
 #include "triax/kernels/cuda/operations.h"
 #include "triax/tensor/device.h"
@@ -45,18 +45,12 @@ struct Library {
 #undef TRIAX_DECLARE
 
   Library() {
-    const std::string file = fmt::format("libcublasLt.so.{}", CUBLAS_VER_MAJOR);
-    void* handle = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!handle) handle = dlopen((TRIAX_CUDA_LIBRARIES "/" + file).c_str(), RTLD_NOW | RTLD_LOCAL);
-    check(handle != nullptr, "{} cannot be loaded ({}). It is part of the CUDA toolkit {}; name its folder in LD_LIBRARY_PATH", file,
-          dlerror(), CUBLAS_VER_MAJOR);
-    const auto find = [&](auto& function, const char* name) {
-      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(handle, name));
-      check(function != nullptr, "{} has no {}", file, name);
-    };
-#define TRIAX_FIND(name) find(name, #name);
+    SharedLibrary library(fmt::format("libcublasLt.so.{}", CUBLAS_VER_MAJOR), TRIAX_CUDA_LIBRARIES,
+                          fmt::format(". It is part of the CUDA toolkit {}; name its folder in LD_LIBRARY_PATH", CUBLAS_VER_MAJOR));
+#define TRIAX_FIND(name) library.find(name, #name);
     TRIAX_CUBLASLT_FUNCTIONS(TRIAX_FIND)
 #undef TRIAX_FIND
+    check(library.missing().empty(), "{}", library.missing());
   }
 };
 
@@ -206,7 +200,7 @@ class Queue : public DeviceQueue {
   void attend(const EqualAttention& attention) override {
 #ifdef TRIAX_CUDNN
     if (!attention_) attention_ = std::make_unique<CudnnAttention>(stream);
-    attention_->run(attention, scratch, scratch_bytes);
+    attention_->run(context(), attention);
 #else
     fail("this build of triax has no cuDNN (cudnn.h was not found beside the CUDA toolkit); use train.attention = \"own\"");
 #endif
