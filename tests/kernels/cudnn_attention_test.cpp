@@ -161,7 +161,7 @@ class CudnnAttentionOn : public ::testing::TestWithParam<Gpu> {
     if (CUDNN_VERSION < 90800) GTEST_SKIP() << "cuDNN " << CUDNN_VERSION << " plans for GPUs that are there only";
     if (const std::string why = cudnn_missing(); !why.empty()) GTEST_SKIP() << why;
     // It wants a driver's library to have been loaded, and makes do with the toolkit's empty one.
-    if (!dlopen("libcuda.so.1", RTLD_NOW) && !dlopen(TRIAX_CUDA_LIBRARIES "/stubs/libcuda.so", RTLD_NOW)) GTEST_SKIP() << dlerror();
+    if (!dlopen("libcuda.so.1", RTLD_NOW) && !dlopen(TRIAX_CUDA_LIBRARIES "/stubs/libcuda.so", RTLD_NOW)) GTEST_SKIP() << "there is neither a driver nor what the toolkit links with in its place: " << dlerror();
   }
 
   // Of the library's favourite, with what a graph has besides.

@@ -46,10 +46,7 @@ EngineConfig engine_to_predict(const HfBertConfig& hf, const TunedModelOptions& 
   engine.head = hf.head;
   engine.precision = options.precision.value_or(precision_to_predict(tuned_in, options.device.kind == Device::Kind::cpu));
   engine.device = options.device;
-  if (grid) {
-    engine.parallel.grid = grid->shape();
-    engine.device = device_of_rank(options.device.kind, grid->world().local_rank());
-  }
+  if (grid) engine.parallel.grid = grid->shape();
   size_engine_to_predict(options.tokens, engine);
   return engine;
 }

@@ -173,7 +173,6 @@ class SeedRun {
     size_engine({config_.train.batch_size, config_.train.micro_batch_tokens}, train_.examples, predicted, engine);
     check(engine.sequence_length <= engine.model.max_positions, "a sequence of {} tokens is longer than the {} positions of {}; lower data.max_length = {}",
           engine.sequence_length, engine.model.max_positions, config_.model.path, config_.data.max_length);
-    if (grid) engine.device = device_of_rank(engine.device.kind, world_->local_rank());
     require_memory(plan_memory(engine, grid ? grid->at() : GridCoordinates{}), engine.device, resident_bytes(), world_,
                    fmt::format("lower train.micro_batch_tokens (now {}) or data.max_length (now {}), or set train.recompute to selective or full (now {})",
                                config_.train.micro_batch_tokens, config_.data.max_length, name_of(engine.recompute)));

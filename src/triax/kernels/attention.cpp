@@ -100,9 +100,8 @@ int64_t equal_sequences(std::span<const Span> spans, int64_t n) {
 }
 
 bool attended_by_library(const Tensor& qkv, std::span<const Span> spans, const AttentionOptions& options) {
-  const int64_t d = qkv.dim(3);
   return options.backend != AttentionBackend::own && qkv.device().kind != Device::Kind::cpu && qkv.dtype() != DType::f32 &&
-         !options.dropout.active() && d % 8 == 0 && d <= 128 && equal_sequences(spans, qkv.dim(0)) > 0;
+         !options.dropout.active() && library_has_heads(qkv.dim(3)) && equal_sequences(spans, qkv.dim(0)) > 0;
 }
 
 size_t attention_backward_scratch(const Tensor& qkv, std::span<const Span> spans, const AttentionOptions& options) {

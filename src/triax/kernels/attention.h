@@ -39,6 +39,8 @@ struct AttentionOptions {
 std::vector<Span> equal_spans(int64_t sequences, int64_t length);
 // How many sequences of one length the spans are, one behind the other, with no token left over; 0: they are not.
 int64_t equal_sequences(std::span<const Span> spans, int64_t n);
+// Has the library heads of d elements?
+constexpr bool library_has_heads(int64_t d) { return d % 8 == 0 && d <= 128; }
 // Is it the library's that options.backend names? By what is given only, so that a backward goes the way of its forward.
 bool attended_by_library(const Tensor& qkv, std::span<const Span> spans, const AttentionOptions& options);
 

@@ -70,7 +70,7 @@ void validate_attention(const EngineConfig& config) {
   needs(config.device.kind != Device::Kind::cpu, "train.device = \"cuda\"");
   needs(config.compute_type() != DType::f32, "train.precision = \"bf16\", \"fp16\" or \"fp8\"");
   needs(block.attention_dropout == 0, "model.attention_dropout = 0");
-  needs(block.head_dim() % 8 == 0 && block.head_dim() <= 128, "heads of up to 128 elements, a multiple of 8 (model.hidden_size / model.num_heads)");
+  needs(library_has_heads(block.head_dim()), "heads of up to 128 elements, a multiple of 8 (model.hidden_size / model.num_heads)");
   needs(config.packed_tokens == 0, "micro-batches of sequences of one length");
 }
 

@@ -17,6 +17,7 @@ int ranks_on_its_gpu(int local_rank, int local_size, int gpus) {
 
 void require_memory(std::span<const MemoryUse> plan, Device device, size_t resident, World* world, std::string_view remedy) {
   const bool on_gpu = device.kind == Device::Kind::cuda;
+  if (world) device = device_of_rank(device.kind, world->local_rank());
   size_t total = on_gpu ? 0 : resident;
   for (const MemoryUse& use : plan) total += use.bytes;
   size_t limit = memory_limit_bytes();

@@ -14,7 +14,7 @@ int ranks_on_its_gpu(int local_rank, int local_size, int gpus);
 
 // Throws Error with the plan's table and `remedy` ("lower ...") when the ranks that share the device's memory, each of which
 // needs what the plan says, want more than there is. On a CPU a rank needs `resident` bytes besides: what the program has
-// taken so far. `world`: null for one rank.
+// taken so far. `world`: null for one rank; else the device is that of this rank (device_of_rank).
 void require_memory(std::span<const MemoryUse> plan, Device device, size_t resident, World* world, std::string_view remedy);
 
 }  // namespace triax

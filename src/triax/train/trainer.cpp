@@ -73,7 +73,7 @@ Trainer::Trainer(RunConfig config, World* world) : config_(std::move(config)) {
   }
   resident_at_start_ = resident_bytes();
   require_memory(plan_memory(config_.engine(), grid_ ? grid_->at() : GridCoordinates{}),
-                 device_of_rank(config_.train.device, world ? world->local_rank() : 0), resident_at_start_, world,
+                 config_.engine().device, resident_at_start_, world,
                  fmt::format("lower train.micro_batch_size (now {}), or set train.recompute to selective or full (now {})",
                              config_.train.micro_batch_size, name_of(config_.train.recompute)));
   trace_ = std::make_unique<RunTrace>(grid_.get(), parse_step_range(config_.output.trace));
